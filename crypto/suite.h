@@ -1,5 +1,6 @@
-/* The table of cipher suites, by IANA name (pure). A suite says how the handshake proves identities and which record
- * protection it ends in; a protection says how one record is laid out and keyed. Const data, any thread.
+/* The table of cipher suites, by IANA name (pure). A suite says how the handshake proves identities and which
+ * record protection it ends in; a protection says how one record is laid out and keyed. Const data, any
+ * thread.
  */
 #ifndef CRYPTO_SUITE_H
 #define CRYPTO_SUITE_H
@@ -32,7 +33,7 @@ struct protection {
 enum suite_credential { SUITE_PSK, SUITE_CERTIFICATE };
 
 struct suite {
-	uint16_t id; /* as in the ServerHello */
+	uint16_t id;              /* as in the ServerHello */
 	const char *name;         /* IANA: TLS_PSK_WITH_AES_128_CCM_8 */
 	const char *wolfssl_name; /* for wolfSSL_CTX_set_cipher_list() */
 	enum suite_credential credential;

@@ -1,5 +1,6 @@
-/* Forced into wolfSSL's own build (-include) so that all its randomness comes from crypto/random.c: the start of its
- * DRBG is most of what a handshake object costs. It stands alone, as wolfSSL's sources see no other header of ours.
+/* Forced into wolfSSL's own build (-include) so that all its randomness comes from crypto/random.c: the start
+ * of its DRBG is most of what a handshake object costs. It stands alone, as wolfSSL's sources see no other
+ * header of ours.
  */
 #ifndef CRYPTO_WOLFSSL_RANDOM_H
 #define CRYPTO_WOLFSSL_RANDOM_H

@@ -1,0 +1,81 @@
+/* A ring of messages of any length between one producer and one consumer (pure): the layout in shared memory
+ * and both ends. The uplink, the downlink and the mailboxes between threads are all this ring.
+ *
+ *   control:  | head (line 0, producer writes) | tail, sleeping (line 1, consumer writes) |
+ *   data:     | message | message | ... | pad to the end |   size is a power of two
+ *   message:  | u32 length | u16 type | u16 flags | body ... | padded to SPSC_ALIGN |
+ *
+ * head and tail count bytes since the start and never wrap within a lifetime. A message never wraps: one that
+ * does not fit before the end is preceded by SPSC_PAD. The other side's memory is data to check: each end
+ * keeps its own index privately, reads the other's once per batch, and a length once per message.
+ */
+#ifndef RING_SPSC_H
+#define RING_SPSC_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { SPSC_ALIGN = 64, SPSC_PAD = 0 };
+
+struct spsc_control {
+	_Alignas(64) _Atomic uint64_t head; /* producer */
+	_Alignas(64) _Atomic uint64_t tail; /* consumer */
+	_Atomic uint32_t sleeping;          /* consumer: 1 while it blocks */
+};
+
+struct spsc_header {
+	uint32_t length; /* header and body, without padding */
+	uint16_t type;   /* SPSC_PAD: skip to the end */
+	uint16_t flags;
+};
+
+struct spsc_producer {
+	struct spsc_control *control;
+	uint8_t *data;
+	uint64_t size;
+	uint64_t head;        /* next byte to write; private */
+	uint64_t published;   /* last value stored in control->head */
+	uint64_t tail_cached; /* last plausible value read from control->tail */
+	uint64_t bad_tails;   /* implausible values read: the consumer misbehaves */
+};
+
+struct spsc_consumer {
+	struct spsc_control *control;
+	const uint8_t *data;
+	uint64_t size;
+	uint64_t tail; /* next byte to read; private */
+	uint64_t head_cached;
+	bool broken; /* the producer wrote something impossible: nothing more is read */
+};
+
+struct spsc_message {
+	uint16_t type;
+	uint32_t len;     /* of the body; checked to lie inside the ring */
+	const void *body; /* in the ring, until spsc_release(); the other side may change it meanwhile */
+};
+
+/* Both ends start at what control holds (a fresh ring: zeros). size: a power of two, at least 4096. */
+void spsc_producer_init(struct spsc_producer *p, struct spsc_control *control, void *data, uint64_t size);
+void spsc_consumer_init(struct spsc_consumer *c, struct spsc_control *control, const void *data,
+			uint64_t size);
+
+/* Producer's thread. Space for one message with len bytes of body, already counted as written; NULL when it
+ * does not fit now (or never: more than a quarter of the size). Not visible before spsc_publish(). */
+void *spsc_reserve(struct spsc_producer *p, uint16_t type, uint32_t len);
+/* Bytes that can be reserved now, for messages of any length. */
+uint64_t spsc_room(struct spsc_producer *p);
+/* Makes everything reserved visible. True when the consumer sleeps and must be woken: the flag is cleared by
+ * this. */
+bool spsc_publish(struct spsc_producer *p);
+
+/* Consumer's thread. The next message, false when there is none (or the ring is broken). */
+bool spsc_next(struct spsc_consumer *c, struct spsc_message *m);
+/* Gives the space of everything taken so far back to the producer. */
+void spsc_release(struct spsc_consumer *c);
+/* Announces that the consumer will block; false when a message is there after all (then it is not asleep). */
+bool spsc_sleep(struct spsc_consumer *c);
+void spsc_awake(struct spsc_consumer *c);
+
+#endif
