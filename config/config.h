@@ -1,0 +1,106 @@
+/* The configuration (pure): one struct, filled from one YAML file through one schema (config.c), which holds
+ * name, unit, bounds, default and one line of help of every option. Read-only after config_load(); any thread
+ * may read it. A reload makes a new struct config.
+ */
+#ifndef CONFIG_CONFIG_H
+#define CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum config_idle { CONFIG_IDLE_SLEEP, CONFIG_IDLE_POLL };
+enum config_client_certificate {
+	CONFIG_CLIENT_CERTIFICATE_NONE,
+	CONFIG_CLIENT_CERTIFICATE_OPTIONAL,
+	CONFIG_CLIENT_CERTIFICATE_REQUIRED
+};
+
+struct config_workers {
+	uint32_t count;        /* 1..64 */
+	enum config_idle idle; /* sleep when there is nothing to do, or poll */
+	uint32_t idle_us;      /* longest sleep of an idle worker, 10..10000 */
+	char *cores;           /* EAL --lcores list; NULL: chosen from the count */
+};
+
+struct config_port {
+	char **eal; /* arguments of the DPDK EAL, one per entry: "--no-huge", "-m", "256", "--vdev",
+		       "net_tap0,iface=sluice0" */
+	unsigned eal_count;
+	char *ipv4; /* address/prefix of the gateway; NULL: no IPv4 */
+	char *ipv6;
+	uint32_t vlan; /* 0: untagged */
+	uint32_t udp_port;
+	uint32_t mtu; /* IP packet, 576..9000 */
+	uint32_t rx_descriptors, tx_descriptors;
+	uint32_t mbufs; /* per worker */
+};
+
+struct config_sessions {
+	uint32_t max; /* per worker; memory is taken at start */
+	uint32_t idle_timeout_s;
+	uint32_t failed_tags_max; /* RFC 9147 4.5.3 */
+	bool cid;                 /* take up RFC 9146 when the client offers it */
+};
+
+struct config_handshakes {
+	uint32_t max;           /* in flight, all workers */
+	uint32_t timeout_s;     /* a handshake not done by then is given up */
+	uint32_t retransmit_ms; /* first retransmission: RFC 6347 4.2.4.1 */
+	uint32_t rate;          /* new ones per second, total */
+	uint32_t rate_prefix;   /* new ones per second of one /24 or /56 */
+	uint32_t mtu;           /* of a handshake datagram, IP packet */
+	uint32_t cookie_rotation_s;
+};
+
+struct config_tls {
+	char **suites; /* IANA names, in order of preference; NULL: the default list */
+	unsigned suites_count;
+	char *certificate;   /* PEM chain; NULL: no certificate suites */
+	char *key;           /* PEM */
+	char *trust_anchors; /* PEM, for client certificates */
+	enum config_client_certificate client_certificate;
+	bool require_ems; /* RFC 7627 */
+};
+
+struct config_credentials {
+	char *psk_file; /* identity:hexkey per line */
+};
+
+struct config_ring {
+	char *socket;
+	char *mode;  /* octal, of the socket */
+	char *group; /* NULL: unchanged */
+	uint32_t uplink_kib, downlink_kib;
+};
+
+struct config_admin {
+	char *socket; /* NULL: no admin socket */
+	char *mode;
+	char *group;
+};
+
+struct config {
+	struct config_workers workers;
+	struct config_port port;
+	struct config_sessions sessions;
+	struct config_handshakes handshakes;
+	struct config_tls tls;
+	struct config_credentials credentials;
+	struct config_ring ring;
+	struct config_admin admin;
+	char *crypto_engine; /* NULL: the fastest */
+	char *log_level;     /* "error", "warning", "info", "debug" */
+};
+
+/* Reads, fills in defaults and checks everything that can be checked without starting (bounds, names of
+ * suites, addresses, files that must be readable). Returns NULL on failure with a readable, complete sentence
+ * in error: the key, what is wrong with its value, what is allowed. */
+struct config *config_load(const char *path, char *error, size_t error_len);
+void config_free(struct config *c);
+
+/* Prints every option as a commented YAML file with its default, unit, bounds and help: what
+ * config/sluice.yaml holds. */
+void config_print_schema(void *stdio_file);
+
+#endif

@@ -1,0 +1,166 @@
+/* The session table of one worker (pure): every association's keys, window, sequence numbers and address.
+ *
+ *   rx[slot]   64 bytes   all that opening a record touches: key, window, epoch, generation
+ *   tx[slot]  128 bytes   all that sealing a record touches: key, next sequence number, path, peer's CID
+ *   big[n]     96 bytes x 2 keys that do not fit (CBC, AES-256), from a pool of their own
+ *   address index: 64-byte buckets of 16-bit tags and slots
+ *
+ * Owner: one worker, every field, except session_table_new/free and the memory plan (start). All memory is
+ * taken by session_table_new() in one mapping that holds no pointers and begins with a version, so that
+ * another process can attach it. Lookups are in bulk. Time comes in as now_ns (CLOCK_MONOTONIC); idle expiry
+ * and eviction go by ticks of SESSION_TICK_NS.
+ */
+#ifndef DATAPLANE_SESSION_H
+#define DATAPLANE_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "crypto/aead.h"
+#include "dataplane/address.h"
+#include "dataplane/record.h"
+#include "dataplane/replay.h"
+#include "ring/sluice.h"
+
+#define SESSION_NONE UINT32_MAX
+
+enum session_state { SESSION_FREE, SESSION_RESERVED, SESSION_LIVE, SESSION_DOWN_PENDING };
+
+struct session_rx {
+	struct aead_key key; /* or big */
+	uint32_t generation; /* of sluice_ref; its low 24 bits are the tag inside the CID */
+	struct replay_window replay;
+	uint32_t active_tick; /* of the newest authenticated record */
+	uint32_t failed_tags; /* RFC 9147 4.5.3 */
+	uint16_t epoch;
+	uint8_t protection; /* enum protection_id */
+	uint8_t state;      /* enum session_state */
+	uint8_t has_cid;    /* records must carry our CID */
+	uint8_t replacing;  /* reserved for a handshake from the address of a live session */
+	uint8_t reserved[2];
+	uint32_t big; /* index in the big pool, SESSION_NONE: key is above */
+};
+_Static_assert(sizeof(struct session_rx) == 64, "one cache line");
+
+struct session_tx {
+	struct aead_key key;
+	uint32_t big;
+	uint64_t epoch_seq_next; /* epoch << 48 | sequence number of the next record */
+	struct path path;        /* of the newest authenticated record */
+	uint16_t suite;
+	uint8_t cid_len; /* 0: plain records towards the peer */
+	uint8_t cid[RECORD_CID_MAX];
+	uint8_t down_reason;                    /* enum sluice_reason, in SESSION_DOWN_PENDING */
+	uint32_t announced;                     /* attach count of the uplink that got SESSION_UP; 0: none */
+	uint32_t unverified_in, unverified_out; /* bytes since the peer moved, until it answers: RFC 9146 6 */
+	uint8_t unverified;                     /* peer moved and has not answered from there */
+	uint8_t reserved[3];
+	uint32_t age_next, age_previous; /* the list of its age bucket */
+	uint32_t age_bucket;
+	uint32_t finished_seq; /* sequence number of the peer's Finished, low 32 bits */
+	uint32_t since_tick;   /* of the installation */
+	uint32_t reserved_for_growth[2];
+};
+_Static_assert(sizeof(struct session_tx) == 128, "two cache lines");
+
+struct session_table;
+
+struct session_limits {
+	uint32_t max;          /* live sessions */
+	uint32_t reserved_max; /* slots reserved for handshakes in flight, beyond max */
+	uint32_t big_max;      /* of them with large keys */
+	uint32_t idle_timeout_s;
+	uint16_t worker; /* goes into refs and CIDs */
+};
+
+/* What the table will take, in bytes, without taking it. */
+struct session_memory {
+	size_t rx, tx, big, index, other, total;
+	double per_session; /* total / max */
+};
+void session_memory_plan(const struct session_limits *limits, struct session_memory *out);
+
+/* cid_key: 16 random bytes, the same for all workers of a gateway. NULL with errno (ENOMEM, EINVAL) on
+ * failure. */
+struct session_table *session_table_new(const struct session_limits *limits, const uint8_t cid_key[16],
+					uint64_t now_ns);
+void session_table_free(struct session_table *t); /* wipes every key; NULL is fine */
+
+struct session_rx *session_rx(struct session_table *t, uint32_t slot); /* slot < slots; never NULL */
+struct session_tx *session_tx(struct session_table *t, uint32_t slot);
+const void *session_rx_key(struct session_table *t, uint32_t slot); /* for struct record_op */
+const void *session_tx_key(struct session_table *t, uint32_t slot);
+struct sluice_ref session_ref(struct session_table *t, uint32_t slot);
+/* The live slot of a ref from outside (ring, mail), or SESSION_NONE: any value is safe. */
+uint32_t session_by_ref(struct session_table *t, struct sluice_ref ref);
+uint32_t session_live_count(const struct session_table *t);
+
+/* The CID of a slot (7 bytes): 24-bit tag || 32 bits of (worker 8, slot 24) xor AES(cid_key, tag):
+ * unpredictable, unique among live sessions, leads to worker and slot without a hash. */
+void session_cid(const struct session_table *t, uint32_t slot, uint8_t cid[CID_LEN]);
+/* Which worker a CID of ours names; any key holder can tell. */
+uint16_t session_cid_worker(const struct session_table *t, const uint8_t cid[CID_LEN]);
+
+struct session_query {
+	const uint8_t *cid; /* NULL: by address */
+	const struct peer_address *address;
+	uint32_t slot; /* out: live slot, or SESSION_NONE */
+};
+/* Finds n <= 64 sessions with the memory latencies overlapped, and prefetches their rx lines. */
+void session_find_burst(struct session_table *t, struct session_query *queries, unsigned n);
+void session_prefetch_tx(struct session_table *t, uint32_t slot);
+
+/* Reserves a slot for a handshake: SESSION_NONE when reserved_max are in flight. */
+uint32_t session_reserve(struct session_table *t);
+void session_unreserve(struct session_table *t, uint32_t slot);
+
+struct session_install {
+	struct sluice_ref ref; /* of the reserved slot */
+	struct path path;
+	uint16_t suite;
+	uint8_t protection;
+	bool has_cid; /* we handed out session_cid() and the client uses it */
+	uint8_t cid_len;
+	uint8_t cid[RECORD_CID_MAX]; /* of the peer's choice, for what we send */
+	uint16_t epoch;
+	uint64_t rx_highest; /* highest sequence number of the epoch already authenticated + 1 */
+	uint64_t tx_seq_next;
+	union record_key rx_key, tx_key;
+};
+
+/* Makes the reserved slot live. *replaced is the slot of another live session with the same address
+ * (SESSION_NONE: none), which the caller must end (RFC 6347 4.2.8); the address now leads to the new one.
+ * *evicted is the least recently used session that must make room, to be ended by the caller as well. 0;
+ * -ESTALE when ref is not reserved; -ENOSPC when no room can be made (big keys used up, or all slots wait for
+ * their SESSION_DOWN). Wipes nothing of the caller's. */
+int session_install(struct session_table *t, const struct session_install *in, uint64_t now_ns,
+		    uint32_t *replaced, uint32_t *evicted);
+
+/* Ends a live session: keys wiped, lookups find it no more. It keeps its ref in SESSION_DOWN_PENDING until
+ * session_release(), so that the application learns of every end even when its ring is full. */
+void session_remove(struct session_table *t, uint32_t slot, enum sluice_reason reason);
+void session_release(struct session_table *t, uint32_t slot);
+/* The oldest session in SESSION_DOWN_PENDING, or SESSION_NONE. */
+uint32_t session_down_pending(const struct session_table *t);
+
+/* A record of slot authenticated. Cheap: notes the tick only. */
+static inline void session_touch(struct session_rx *rx, uint64_t now_ns);
+/* The peer's newest record came from another address: the address index follows. */
+void session_move(struct session_table *t, uint32_t slot, const struct path *path);
+
+/* Removes at most `max` sessions that have been idle too long; fills slots with them (not yet
+ * session_remove()d). Bounded work per call. */
+unsigned session_expire(struct session_table *t, uint64_t now_ns, uint32_t *slots, unsigned max);
+
+/* Visits up to max live slots from *cursor on (start with 0, ends at SESSION_NONE): for announcements and
+ * listings. */
+unsigned session_walk(struct session_table *t, uint32_t *cursor, uint32_t *slots, unsigned max);
+
+#define SESSION_TICK_NS 1000000000ULL /* one second */
+static inline void session_touch(struct session_rx *rx, uint64_t now_ns)
+{
+	rx->active_tick = (uint32_t)(now_ns / SESSION_TICK_NS);
+}
+
+#endif
