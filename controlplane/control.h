@@ -1,0 +1,34 @@
+/* The control thread: owns every WOLFSSL object, credentials, identities, the ring's and the admin socket,
+ * timers. It meets the workers in their mailboxes only, and reads their counters.
+ */
+#ifndef CONTROLPLANE_CONTROL_H
+#define CONTROLPLANE_CONTROL_H
+
+#include "config/config.h"
+#include "dataplane/counters.h"
+#include "dataplane/mailbox.h"
+
+/* What connects one worker with the control thread; lives from before both start until after both ended. */
+struct worker_link {
+	struct mailbox to_control; /* the worker sends */
+	struct mailbox to_worker;  /* the control thread sends */
+	struct worker_counters *counters;
+	uint32_t slots; /* of its session table: sessions.max + handshakes.max */
+};
+
+struct control;
+
+/* Main thread. Loads certificates, keys and credentials, opens the ring's socket; starts nothing yet. NULL on
+ * failure with a readable sentence in error. links and config are borrowed until control_free(). */
+struct control *control_new(const struct config *config, struct worker_link *links, unsigned workers,
+			    char *error, size_t error_len);
+
+/* Starts the thread. 0 or -errno. */
+int control_start(struct control *c);
+
+/* Main thread. Asks the thread to end: no new handshakes, MAIL_STOP to the workers, SESSION_DOWN delivered
+ * where the ring allows; returns when the thread is gone. */
+void control_stop(struct control *c);
+void control_free(struct control *c);
+
+#endif
