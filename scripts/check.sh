@@ -1,0 +1,134 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154 # checkout, cache, logs and jobs are set by dev
+# What ./dev test, lint and fuzz run. Sourced by dev, whose say, check, build_* and counts it uses.
+
+# The sanitizers of these compilers do not know the widest address randomisation of newer kernels.
+fixed_layout() {
+	if setarch -R true 2>/dev/null; then
+		setarch -R "$@"
+	else
+		"$@"
+	fi
+}
+
+# meson_tests FOLDER ARGUMENT...: runs them, shows one line per test program, and counts what they report.
+meson_tests() {
+	local folder=$1 status=0 report good bad
+	shift
+	report=$folder/meson-logs/testlog.junit.xml
+	rm -f "$report"
+	fixed_layout meson test -C "$folder" --no-rebuild --print-errorlogs "$@" </dev/null || status=$?
+	read -r good bad < <(/usr/bin/python3 - "$report" <<'END'
+import os, sys, xml.etree.ElementTree as tree
+good = bad = 0
+if os.path.exists(sys.argv[1]):
+    for case in tree.parse(sys.argv[1]).getroot().iter("testcase"):
+        if case.find("failure") is not None or case.find("error") is not None:
+            bad += 1
+        elif case.find("skipped") is None:
+            good += 1
+print(good, bad)
+END
+	)
+	[ "$status" -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
+	passed=$((passed + good))
+	failed=$((failed + bad))
+}
+
+# stage_build NAME: a build that fails is one failed test.
+stage_build() {
+	local before=$failed
+	check "build-$1" "build_$1"
+	[ "$failed" -eq "$before" ]
+}
+
+test_release() {
+	say "release build: unit, interop and system tests"
+	stage_build release || return 0
+	meson_tests build
+}
+
+test_asan() {
+	say "AddressSanitizer and UndefinedBehaviorSanitizer: unit and interop tests"
+	stage_build asan || return 0
+	ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
+		meson_tests build-asan --suite unit --suite interop --timeout-multiplier 3
+}
+
+test_tsan() {
+	say "ThreadSanitizer: rings and mailboxes"
+	stage_build tsan || return 0
+	TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 meson_tests build-tsan --suite threads --timeout-multiplier 5
+}
+
+# fuzz_one PROGRAM SECONDS: from the corpus in the checkout; what is new goes to .cache/fuzz.
+fuzz_one() {
+	local name found corpus=() dictionary=()
+	name=$(basename "$1")
+	found=$checkout/.cache/fuzz/$name
+	mkdir -p "$found"
+	[ ! -d "tests/fuzz/corpus/${name#fuzz_}" ] || corpus=("tests/fuzz/corpus/${name#fuzz_}")
+	[ ! -f "tests/fuzz/${name#fuzz_}.dict" ] || dictionary=(-dict="tests/fuzz/${name#fuzz_}.dict")
+	fixed_layout "$1" -max_total_time="$2" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+		-artifact_prefix="$found/" "${dictionary[@]}" "$found" "${corpus[@]}"
+}
+
+fuzz_all() {
+	local seconds=$1 program programs
+	stage_build fuzz || return 0
+	mapfile -t programs < <(find build-fuzz -type f -name 'fuzz_*' -perm -u+x | sort)
+	for program in "${programs[@]}"; do
+		check "$(basename "$program")" fuzz_one "$program" "$seconds"
+	done
+}
+
+test_fuzz() {
+	say "fuzzing, 10 s each"
+	fuzz_all 10
+}
+
+run_tests() {
+	local stage
+	for stage; do
+		"test_$stage"
+	done
+}
+
+# ---- lint
+
+files_c() { git ls-files -- '*.c' '*.h'; }
+
+files_shell() {
+	git ls-files -- '*.sh'
+	git ls-files | while read -r file; do
+		case $file in
+		*.*) ;;
+		*) if head -n 1 "$file" | grep -qaE '^#!.*[ /](ba)?sh( |$)'; then echo "$file"; fi ;;
+		esac
+	done
+	echo .ci/run
+}
+
+lint_format() { files_c | xargs clang-format --dry-run -Werror; }
+lint_shell() { files_shell | sort -u | xargs shellcheck -x; }
+lint_python() { git ls-files -- '*.py' | xargs -r /usr/bin/python3 -m pyflakes; }
+
+# Only files that the build compiles; what is in the compilation database twice is looked at once.
+lint_tidy() {
+	/usr/bin/python3 - <<'END' | xargs -r -n 1 -P "$jobs" clang-tidy -p build-clang --quiet
+import json, os
+names = {os.path.realpath(os.path.join(entry["directory"], entry["file"]))
+         for entry in json.load(open("build-clang/compile_commands.json"))}
+print("\n".join(sorted(n for n in names if n.endswith(".c") and "/build" not in n[len(os.getcwd()):])))
+END
+}
+
+run_lint() {
+	say "lint"
+	check format lint_format
+	check shellcheck lint_shell
+	check python lint_python
+	check gcc build_release
+	check clang build_clang
+	check clang-tidy lint_tidy
+}
