@@ -27,10 +27,10 @@ debian_mirror() {
 	local codename
 	# shellcheck source=/dev/null
 	codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
-	cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
+	{ cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null || true; } |
 		sed -E 's/#.*//; s/\[[^]]*\]//' |
 		awk -v suite="$codename" '$1 ~ /^deb/ && $3 == suite { print $2 }'
-	cat /etc/apt/sources.list.d/*.sources 2>/dev/null | awk -v RS= -v suite="$codename" '
+	{ cat /etc/apt/sources.list.d/*.sources 2>/dev/null || true; } | awk -v RS= -v suite="$codename" '
 		/(^|\n)Enabled: *no/ { next }
 		{
 			uri = ""; found = 0; count = split($0, lines, "\n")
@@ -48,10 +48,11 @@ debian_mirror() {
 wolfssl_fetch() {
 	local folder=$1 mirror keyring=/usr/share/keyrings/debian-archive-keyring.gpg options
 	mkdir -p "$folder/lists/partial" "$folder/cache/archives/partial"
-	mirror=$(debian_mirror | grep -m 1 -E '^(https?|file|copy|ftp):') || {
+	mirror=$(debian_mirror | sed -nE '/^(https?|file|copy|ftp):/{p;q}')
+	if [ -z "$mirror" ]; then
 		echo "no Debian archive found in /etc/apt/sources.list and /etc/apt/sources.list.d"
 		return 1
-	}
+	fi
 	echo "deb-src [signed-by=$keyring] $mirror sid main" >"$folder/sources.list"
 	options=(
 		-o Dir::Etc::sourcelist="$folder/sources.list" -o Dir::Etc::sourceparts=/dev/null
