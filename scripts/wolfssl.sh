@@ -44,7 +44,8 @@ debian_mirror() {
 }
 
 # wolfssl_fetch FOLDER: the source archive of Debian sid, verified by apt, without a change to the
-# machine's own apt. --tar-only, because the newest .dsc is not always there.
+# machine's own apt. --tar-only, because the newest .dsc is not always there; a mirror that lags behind will do,
+# because the version is checked.
 wolfssl_fetch() {
 	local folder=$1 mirror keyring=/usr/share/keyrings/debian-archive-keyring.gpg options
 	mkdir -p "$folder/lists/partial" "$folder/cache/archives/partial"
@@ -59,6 +60,7 @@ wolfssl_fetch() {
 		-o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null
 		-o Dir::State::lists="$folder/lists" -o Dir::Cache="$folder/cache"
 		-o APT::Sandbox::User="$(id -un)" -o Acquire::Retries=3 -o Acquire::Languages=none
+		-o Acquire::Check-Valid-Until=false
 	)
 	apt-get "${options[@]}" update || return
 	(cd "$folder" && apt-get "${options[@]}" source --tar-only --download-only wolfssl)
