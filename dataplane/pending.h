@@ -21,6 +21,8 @@ void pending_free(struct pending_table *t);
 struct pending *pending_find(struct pending_table *t, const struct peer_address *peer);
 /* NULL when max are in flight. The caller has checked that the peer is not there yet. */
 struct pending *pending_add(struct pending_table *t, const struct peer_address *peer);
+/* The handshake that has been in flight longest; NULL when there is none. */
+struct pending *pending_oldest(struct pending_table *t);
 void pending_remove(struct pending_table *t, struct pending *p);
 uint32_t pending_count(const struct pending_table *t);
 
