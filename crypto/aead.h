@@ -82,12 +82,23 @@ struct record_op {
 struct record_crypto;
 struct cpu_features;
 
+/* What an engine provides; see crypto/engines.h for the list. The record layer does what is common to all of
+ * them before and after, so that an engine is nothing but the protection itself:
+ * - Ops of impossible length (shorter than explicit part and tag, CBC not in whole blocks) never arrive.
+ * - Seal: the explicit nonce or IV stands already in the fragment. With a CID the inner content type has been
+ *   appended: payload_len counts it. The engine writes ciphertext, padding and tag, fragment_len and ok.
+ * - Open: the engine writes payload_offset, payload_len and ok; with a CID these span the whole inner
+ * plaintext (RFC 9146 4), which the record layer takes apart. On !ok it may leave anything in the fragment:
+ * the record layer wipes it. The ops of a burst may share keys but never overlap in memory.
+ */
 struct record_engine {
 	const char *name; /* "vaes", "ipsec-mb", "reference" */
 	bool (*usable)(const struct cpu_features *cpu, enum protection_id protection);
 	void *(*worker_new)(void); /* scratch of one worker; NULL when out of memory */
 	void (*worker_free)(void *worker);
-	/* count <= RECORD_BURST_MAX, all of one protection, sorted by fragment/payload length in AES blocks.
+	/* 1 <= count <= RECORD_BURST_MAX, all of one protection, in ascending order of the AES blocks of
+	 * their ciphertext without explicit part and tag (open) or of payload_len (seal). No allocation, no
+	 * system call. No expanded key is left behind in the worker's scratch.
 	 */
 	void (*open_burst)(void *worker, struct record_op **ops, unsigned count);
 	void (*seal_burst)(void *worker, struct record_op **ops, unsigned count);

@@ -1,0 +1,26 @@
+/* The list of engines. A new engine is one file that defines a const struct record_engine, a line here and a
+ * line in engines.c.
+ */
+#ifndef CRYPTO_ENGINES_H
+#define CRYPTO_ENGINES_H
+
+#include "crypto/aead.h"
+
+extern const struct record_engine engine_reference; /* reference.c: every protection, everywhere */
+extern const struct record_engine engine_ipsecmb;   /* ipsecmb.c: all but opening of CBC MAC-then-encrypt */
+
+/* IPsec-MB held to one manager, and with a MAC-then-encrypt open that does not hide the length of the padding
+ * (Lucky 13): yardsticks for tests and benches, never chosen for the wire.
+ */
+extern const struct record_engine engine_ipsecmb_naive; /* the manager that measures best, per algorithm */
+extern const struct record_engine engine_ipsecmb_sse;
+extern const struct record_engine engine_ipsecmb_avx2;
+extern const struct record_engine engine_ipsecmb_avx512;
+
+/* The engines that may be chosen, the fastest first. */
+const struct record_engine *const *record_engines(unsigned *count);
+
+/* These and the yardsticks, for tests and benches. */
+const struct record_engine *const *record_engines_all(unsigned *count);
+
+#endif
