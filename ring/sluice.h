@@ -142,8 +142,9 @@ struct sluice_close {
 	struct sluice_ref ref;
 };
 
-/* One received message: points into the ring, valid until the next sluice_receive() or sluice_detach(). The
- * lengths have been checked against the ring; fields are walked with sluice_field_next(). */
+/* One received message: points into the ring, valid until the next sluice_receive(), sluice_sleep(),
+ * sluice_wait() or sluice_detach(). The lengths have been checked against the ring; fields are walked with
+ * sluice_field_next(). */
 struct sluice_message {
 	enum sluice_type type;
 	union {
@@ -163,8 +164,9 @@ struct sluice_field {
 
 struct sluice;
 
-/* Attaches to the gateway's ring socket. NULL on failure with errno set (ECONNREFUSED, EACCES, EBUSY when
- * another application is attached, EPROTO when the versions differ). */
+/* Attaches to the gateway's ring socket; waits a few seconds at most for its answer. NULL on failure with
+ * errno set (ENOENT and ECONNREFUSED: no gateway; EACCES; ETIMEDOUT; EBUSY when another application is
+ * attached, EPROTO when the versions differ). */
 struct sluice *sluice_attach(const char *socket_path);
 
 /* Gives everything back; the gateway keeps its sessions. NULL is fine. */
@@ -175,7 +177,7 @@ void sluice_detach(struct sluice *s);
 int sluice_fd(const struct sluice *s);
 
 /* Tells the gateway that the application is about to block. False when messages came meanwhile: receive
- * again. */
+ * again. The next sluice_receive() ends the sleep. */
 bool sluice_sleep(struct sluice *s);
 
 /* sluice_sleep() + poll() for timeout_ms (-1: for ever). 1: receive; 0: time-out; -1 with errno EPIPE: the
@@ -183,14 +185,16 @@ bool sluice_sleep(struct sluice *s);
 int sluice_wait(struct sluice *s, int timeout_ms);
 
 /* Takes up to max messages and gives back those of the call before. Returns how many, 0 when there are none;
- * -1 with errno EPROTO when the ring's content makes no sense. */
+ * -1 with errno EPROTO when the ring's content makes no sense, EPIPE when the gateway is gone and nothing is
+ * left (noticed after a sleep only: a program that polls calls sluice_wait() with 0 now and then). */
 int sluice_receive(struct sluice *s, struct sluice_message *messages, unsigned max);
 
 /* Walks the fields of a SESSION_UP: `at` starts as {0}; false at the end. */
 bool sluice_field_next(const struct sluice_session_up *up, struct sluice_field *at);
 
 /* Queues one payload for a session (copied). 0, or -1 with errno EAGAIN when the ring is full, EMSGSIZE above
- * 16384 bytes. `cookie` comes back in SEND_FAILED. Queued messages become visible with sluice_flush(). */
+ * 16384 bytes, EINVAL when ref names no worker. `cookie` comes back in SEND_FAILED. Queued messages become
+ * visible with sluice_flush(). */
 int sluice_send(struct sluice *s, struct sluice_ref ref, const void *payload, size_t payload_len,
 		uint64_t cookie);
 int sluice_close_session(struct sluice *s, struct sluice_ref ref);

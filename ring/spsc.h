@@ -1,7 +1,7 @@
 /* A ring of messages of any length between one producer and one consumer (pure): the layout in shared memory
  * and both ends. The uplink, the downlink and the mailboxes between threads are all this ring.
  *
- *   control:  | head (line 0, producer writes) | tail, sleeping (line 1, consumer writes) |
+ *   control:  | head (line 0, producer writes) | tail (line 1, consumer writes) | sleeping (line 2) |
  *   data:     | message | message | ... | pad to the end |   size is a power of two
  *   message:  | u32 length | u16 type | u16 flags | body ... | padded to SPSC_ALIGN |
  *
@@ -20,9 +20,10 @@
 enum { SPSC_ALIGN = 64, SPSC_PAD = 0 };
 
 struct spsc_control {
-	_Alignas(64) _Atomic uint64_t head; /* producer */
-	_Alignas(64) _Atomic uint64_t tail; /* consumer */
-	_Atomic uint32_t sleeping;          /* consumer: 1 while it blocks */
+	_Alignas(64) _Atomic uint64_t head;     /* producer */
+	_Alignas(64) _Atomic uint64_t tail;     /* consumer */
+	_Alignas(64) _Atomic uint32_t sleeping; /* consumer: 1 while it blocks; apart from tail, since the
+						 * producer reads it at every publish */
 };
 
 struct spsc_header {
@@ -45,7 +46,8 @@ struct spsc_consumer {
 	struct spsc_control *control;
 	const uint8_t *data;
 	uint64_t size;
-	uint64_t tail; /* next byte to read; private */
+	uint64_t tail;     /* next byte to read; private */
+	uint64_t released; /* last value stored in control->tail */
 	uint64_t head_cached;
 	bool broken; /* the producer wrote something impossible: nothing more is read */
 };
@@ -64,7 +66,9 @@ void spsc_consumer_init(struct spsc_consumer *c, struct spsc_control *control, c
 /* Producer's thread. Space for one message with len bytes of body, already counted as written; NULL when it
  * does not fit now (or never: more than a quarter of the size). Not visible before spsc_publish(). */
 void *spsc_reserve(struct spsc_producer *p, uint16_t type, uint32_t len);
-/* Bytes that can be reserved now, for messages of any length. */
+/* The same, and refuses unless `leave` bytes stay free behind the message. */
+void *spsc_reserve_leaving(struct spsc_producer *p, uint16_t type, uint32_t len, uint64_t leave);
+/* Bytes free now: what messages take with their headers, their alignment and a pad at the end. */
 uint64_t spsc_room(struct spsc_producer *p);
 /* Makes everything reserved visible. True when the consumer sleeps and must be woken: the flag is cleared by
  * this. */
