@@ -1,0 +1,147 @@
+/* Engine "vaes": AES-CCM for CPUs with VAES on 256-bit registers (no AVX-512 needed), two records per
+ * register. The kernel is crypto/ccm_lanes.h; here is what it needs of the instruction set. Compiled with
+ * -mavx2 -mvaes: nothing of this file may run before vaes_usable() said yes.
+ */
+#include <immintrin.h>
+#include <stdlib.h>
+
+#include "crypto/cpu.h"
+#include "crypto/engines.h"
+
+#define LANES 2
+#define TEAM  2
+
+typedef __m256i vec;
+
+static inline vec vec_xor(vec a, vec b)
+{
+	return _mm256_xor_si256(a, b);
+}
+
+static inline vec vec_and(vec a, vec b)
+{
+	return _mm256_and_si256(a, b);
+}
+
+static inline vec vec_or(vec a, vec b)
+{
+	return _mm256_or_si256(a, b);
+}
+
+static inline vec vec_zero(void)
+{
+	return _mm256_setzero_si256();
+}
+
+/* a where the mask's bytes are ones, b where they are zeros. */
+static inline vec vec_select(vec mask, vec a, vec b)
+{
+	return _mm256_blendv_epi8(b, a, mask);
+}
+
+static inline vec vec_aesenc(vec state, vec key)
+{
+	return _mm256_aesenc_epi128(state, key);
+}
+
+static inline vec vec_aesenclast(vec state, vec key)
+{
+	return _mm256_aesenclast_epi128(state, key);
+}
+
+static inline vec vec_shuffle(vec bytes, vec order)
+{
+	return _mm256_shuffle_epi8(bytes, order);
+}
+
+static inline vec vec_add32(vec a, vec b)
+{
+	return _mm256_add_epi32(a, b);
+}
+
+static inline vec vec_sub16(vec a, vec b)
+{
+	return _mm256_sub_epi16(a, b);
+}
+
+/* low[lane] and eight bytes of zeros in each lane. */
+static inline vec vec_set64(const uint64_t low[LANES])
+{
+	return _mm256_set_epi64x(0, (long long)low[1], 0, (long long)low[0]);
+}
+
+/* 16 bytes in every lane, little endian. */
+static inline vec vec_pattern(uint64_t low, uint64_t high)
+{
+	return _mm256_set_epi64x((long long)high, (long long)low, (long long)high, (long long)low);
+}
+
+static inline vec vec_set32(unsigned value)
+{
+	return _mm256_set1_epi32((int)value);
+}
+
+/* The same 16 bytes in every lane. */
+static inline vec vec_broadcast(const uint8_t *block)
+{
+	return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)block));
+}
+
+static inline vec vec_unpacklo32(vec a, vec b)
+{
+	return _mm256_unpacklo_epi32(a, b);
+}
+
+static inline vec vec_unpackhi32(vec a, vec b)
+{
+	return _mm256_unpackhi_epi32(a, b);
+}
+
+static inline vec vec_unpacklo64(vec a, vec b)
+{
+	return _mm256_unpacklo_epi64(a, b);
+}
+
+static inline vec vec_unpackhi64(vec a, vec b)
+{
+	return _mm256_unpackhi_epi64(a, b);
+}
+
+/* Keeps the compiler from loading the value once per use: two loads per cycle are what the AES units can eat.
+ */
+static inline vec vec_held(vec value)
+{
+	__asm__("" : "+x"(value));
+	return value;
+}
+
+/* 16 bytes from from[lane] + offset in each lane. */
+static inline vec vec_load_lanes(const uint8_t *const *from, size_t offset)
+{
+	__m128i low = _mm_loadu_si128((const __m128i *)(from[0] + offset));
+	__m128i high = _mm_loadu_si128((const __m128i *)(from[1] + offset));
+
+	return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+}
+
+static inline void vec_store_lanes(uint8_t *const *to, size_t offset, vec blocks)
+{
+	_mm_storeu_si128((__m128i *)(to[0] + offset), _mm256_castsi256_si128(blocks));
+	_mm_storeu_si128((__m128i *)(to[1] + offset), _mm256_extracti128_si256(blocks, 1));
+}
+
+#include "crypto/ccm_lanes.h"
+
+static bool vaes_usable(const struct cpu_features *cpu, enum protection_id protection)
+{
+	return cpu->avx2 && cpu->vaes && ccm_protection(protection);
+}
+
+const struct record_engine engine_vaes = {
+	.name = "vaes",
+	.usable = vaes_usable,
+	.worker_new = ccm_worker_new,
+	.worker_free = ccm_worker_free,
+	.open_burst = ccm_open_burst,
+	.seal_burst = ccm_seal_burst,
+};

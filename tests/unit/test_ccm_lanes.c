@@ -1,0 +1,285 @@
+/* The CCM engines of our own, without the record layer around them: buffers with a guard page right behind
+ * the fragment or 16 bytes before it, bursts of every size, and groups in which lengths and CIDs differ. What
+ * OpenSSL seals is the measure.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+#include "crypto/aead.h"
+#include "crypto/cpu.h"
+#include "crypto/engines.h"
+#include "tests/unit/record_oracle.h"
+
+enum { PAGE = 4096, ROOM = 5 * PAGE, READABLE_BEFORE = 16, EXPLICIT_LEN = 8 };
+enum side { BEGIN, END };
+
+static const struct record_engine *const engines[] = {&engine_vaes};
+static const enum protection_id protections[] = {PROTECTION_AES_128_CCM_8, PROTECTION_AES_128_CCM,
+						 PROTECTION_AES_256_CCM_8};
+
+/* A record and its place between two guard pages. */
+struct slot {
+	uint8_t *room;
+	uint8_t *fragment;
+	uint8_t payload[RECORD_PLAINTEXT_MAX];
+	uint8_t expected[RECORD_FRAGMENT_MAX];
+	uint8_t nonce[EXPLICIT_LEN];
+	uint8_t cid[RECORD_CID_MAX];
+	struct oracle_key raw;
+	union record_key key;
+	struct oracle_record record;
+	unsigned expected_len;
+	struct record_op op;
+};
+
+static struct slot slots[RECORD_BURST_MAX];
+static uint64_t random_state = 0xc0ffee;
+
+static unsigned random_below(unsigned n)
+{
+	random_state = random_state * 6364136223846793005U + 1442695040888963407U;
+	return (unsigned)(random_state >> 33) % n;
+}
+
+static void random_fill(void *out, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		((uint8_t *)out)[i] = (uint8_t)random_below(256);
+}
+
+static int set_up(void **state)
+{
+	for (unsigned i = 0; i < RECORD_BURST_MAX; i++) {
+		uint8_t *map = mmap(NULL, ROOM + 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (map == MAP_FAILED || mprotect(map + PAGE, ROOM, PROT_READ | PROT_WRITE))
+			return -1;
+		slots[i].room = map + PAGE;
+		random_fill(slots[i].payload, sizeof slots[i].payload);
+	}
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	for (unsigned i = 0; i < RECORD_BURST_MAX; i++)
+		(void)munmap(slots[i].room - PAGE, ROOM + 2 * PAGE);
+	return 0;
+}
+
+static void slot_make(struct slot *s, enum protection_id protection, unsigned len, unsigned cid_len,
+		      enum side side)
+{
+	random_fill(&s->raw, sizeof s->raw);
+	random_fill(s->nonce, sizeof s->nonce);
+	random_fill(s->cid, sizeof s->cid);
+	record_key_set(&s->key, protection, s->raw.key, s->raw.salt, s->raw.mac_key);
+	s->record = (struct oracle_record){
+		.protection = protection,
+		.key = &s->raw,
+		.epoch_seq = (uint64_t)random_below(1 << 30) << 34 | random_below(1 << 30),
+		.type = (uint8_t)(20 + random_below(5)),
+		.cid = s->cid,
+		.cid_len = cid_len,
+		.explicit_part = s->nonce,
+		.payload = s->payload,
+		.payload_len = len,
+		.spoil_padding = -1,
+	};
+	s->expected_len = oracle_seal(&s->record, s->expected);
+	s->fragment = side == BEGIN ? s->room + READABLE_BEFORE : s->room + ROOM - s->expected_len;
+	s->op = (struct record_op){
+		.fragment = s->fragment,
+		.key = &s->key,
+		.cid = cid_len ? s->cid : NULL,
+		.cid_len = (uint8_t)cid_len,
+		.epoch_seq = s->record.epoch_seq,
+		.type = cid_len ? RECORD_TYPE_CID : s->record.type,
+		.protection = (uint8_t)protection,
+	};
+}
+
+/* The engine seals what the record layer gives it: nonce and inner type are in place. */
+static void slot_offer(struct slot *s)
+{
+	memset(s->room, 0xaa, s->fragment - s->room);
+	memcpy(s->fragment, s->nonce, EXPLICIT_LEN);
+	memcpy(s->fragment + EXPLICIT_LEN, s->payload, s->record.payload_len);
+	s->op.payload_offset = EXPLICIT_LEN;
+	s->op.payload_len = (uint16_t)s->record.payload_len;
+	s->op.fragment_len = 0;
+	s->op.ok = false;
+	if (s->op.cid_len)
+		s->fragment[EXPLICIT_LEN + s->op.payload_len++] = s->record.type;
+}
+
+static void slot_check_sealed(const struct slot *s)
+{
+	assert_true(s->op.ok);
+	assert_int_equal(s->op.fragment_len, s->expected_len);
+	assert_memory_equal(s->fragment, s->expected, s->expected_len);
+	for (const uint8_t *at = s->room; at < s->fragment; at++)
+		assert_int_equal(*at, 0xaa);
+}
+
+static void slot_present(struct slot *s)
+{
+	memcpy(s->fragment, s->expected, s->expected_len);
+	s->op.fragment_len = (uint16_t)s->expected_len;
+	s->op.payload_len = 0xffff;
+	s->op.payload_offset = 0xffff;
+	s->op.ok = false;
+}
+
+static unsigned inner_len(const struct slot *s)
+{
+	return s->record.payload_len + (s->record.cid_len ? 1 : 0);
+}
+
+static void slot_check_opened(const struct slot *s)
+{
+	assert_true(s->op.ok);
+	assert_int_equal(s->op.payload_offset, EXPLICIT_LEN);
+	assert_int_equal(s->op.payload_len, inner_len(s));
+	assert_memory_equal(s->fragment + EXPLICIT_LEN, s->payload, s->record.payload_len);
+	if (s->record.cid_len)
+		assert_int_equal(s->fragment[EXPLICIT_LEN + s->record.payload_len], s->record.type);
+}
+
+static void slot_check_refused(const struct slot *s)
+{
+	assert_false(s->op.ok);
+	assert_int_equal(s->op.payload_len, 0);
+	for (unsigned i = 0; i < inner_len(s); i++)
+		assert_int_equal(s->fragment[EXPLICIT_LEN + i], 0);
+}
+
+/* Seals and opens slots[0, count), those marked in `damaged` with one bit turned over. */
+static void burst(const struct record_engine *engine, void *worker, unsigned count, uint64_t damaged)
+{
+	struct record_op *ops[RECORD_BURST_MAX];
+
+	for (unsigned i = 0; i < count; i++) {
+		slot_offer(&slots[i]);
+		ops[i] = &slots[i].op;
+	}
+	engine->seal_burst(worker, ops, count);
+	for (unsigned i = 0; i < count; i++) {
+		slot_check_sealed(&slots[i]);
+		slot_present(&slots[i]);
+		if (damaged >> i & 1)
+			slots[i].fragment[random_below(slots[i].expected_len)] ^=
+				(uint8_t)(1U << random_below(8));
+	}
+	engine->open_burst(worker, ops, count);
+	for (unsigned i = 0; i < count; i++) {
+		if (damaged >> i & 1)
+			slot_check_refused(&slots[i]);
+		else
+			slot_check_opened(&slots[i]);
+	}
+}
+
+typedef void (*engine_test)(const struct record_engine *engine, void *worker, enum protection_id protection);
+
+static void with_each(engine_test test)
+{
+	struct cpu_features cpu = cpu_features_get();
+
+	for (unsigned i = 0; i < sizeof engines / sizeof engines[0]; i++) {
+		void *worker;
+
+		if (!engines[i]->usable(&cpu, PROTECTION_AES_128_CCM_8)) {
+			print_message("engine %s cannot run on this CPU\n", engines[i]->name);
+			continue;
+		}
+		worker = engines[i]->worker_new();
+		assert_non_null(worker);
+		for (unsigned p = 0; p < sizeof protections / sizeof protections[0]; p++)
+			test(engines[i], worker, protections[p]);
+		engines[i]->worker_free(worker);
+	}
+}
+
+/* Every length up to some blocks, every CID length, alone between the guard pages. */
+static void single_records(const struct record_engine *engine, void *worker, enum protection_id protection)
+{
+	for (unsigned len = 0; len <= 100; len++) {
+		for (unsigned cid_len = 0; cid_len <= RECORD_CID_MAX; cid_len += 1 + len % 3) {
+			slot_make(&slots[0], protection, len, cid_len, (len + cid_len) % 2 ? BEGIN : END);
+			burst(engine, worker, 1, 0);
+		}
+		slot_make(&slots[0], protection, len, 0, END);
+		burst(engine, worker, 1, 1);
+	}
+}
+
+/* Equal lengths: whole groups, and groups with idle lanes. */
+static void even_bursts(const struct record_engine *engine, void *worker, enum protection_id protection)
+{
+	for (unsigned count = 1; count <= RECORD_BURST_MAX; count++) {
+		unsigned len = random_below(200);
+		unsigned cid_len = count % 3 ? 0 : 7;
+
+		for (unsigned i = 0; i < count; i++)
+			slot_make(&slots[i], protection, len, cid_len, i & 1 ? BEGIN : END);
+		burst(engine, worker, count, random_state);
+	}
+}
+
+/* Lengths that differ by a little or by much, in no order, with CIDs of one length or of all. */
+static void uneven_bursts(const struct record_engine *engine, void *worker, enum protection_id protection)
+{
+	for (unsigned round = 0; round < 100; round++) {
+		unsigned count = 1 + random_below(RECORD_BURST_MAX);
+		unsigned range = 1 + random_below(round % 10 ? 90 : 3000);
+		unsigned base = random_below(3) ? 0 : random_below(1400);
+
+		for (unsigned i = 0; i < count; i++) {
+			unsigned cid_len = round % 4 == 0   ? 0
+					   : round % 4 == 1 ? 7
+							    : random_below(RECORD_CID_MAX + 1);
+
+			slot_make(&slots[i], protection, base + random_below(range), cid_len,
+				  i & 1 ? BEGIN : END);
+		}
+		burst(engine, worker, count, random_state & (random_state >> 5));
+	}
+}
+
+/* The longest plaintext, beside the shortest. */
+static void extreme_lengths(const struct record_engine *engine, void *worker, enum protection_id protection)
+{
+	for (unsigned i = 0; i < 20; i++)
+		slot_make(&slots[i], protection, i % 3 ? i % 2 : RECORD_PLAINTEXT_MAX - i, 0, END);
+	burst(engine, worker, 20, 1U << 3 | 1U << 7);
+}
+
+#define EACH(test)                                                                                           \
+	static void each_##test(void **state)                                                                \
+	{                                                                                                    \
+		with_each(test);                                                                             \
+	}
+
+EACH(single_records)
+EACH(even_bursts)
+EACH(uneven_bursts)
+EACH(extreme_lengths)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(each_single_records),
+		cmocka_unit_test(each_even_bursts),
+		cmocka_unit_test(each_uneven_bursts),
+		cmocka_unit_test(each_extreme_lengths),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
