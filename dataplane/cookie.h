@@ -22,6 +22,8 @@ struct cookie_secrets {
 	bool has_previous;
 };
 
+/* Any thread, while no other uses *s. init forgets what *s held; rotate makes the current secret the previous
+ * one and forgets the one before (RFC 6347 4.2.1). The caller wipes its copy. */
 void cookie_secrets_init(struct cookie_secrets *s, const uint8_t secret[COOKIE_SECRET_LEN]);
 void cookie_secrets_rotate(struct cookie_secrets *s, const uint8_t secret[COOKIE_SECRET_LEN]);
 void cookie_secrets_wipe(struct cookie_secrets *s);
@@ -46,18 +48,19 @@ enum hello_verdict {
 	HELLO_ANSWER, /* out holds a HelloVerifyRequest of HELLO_VERIFY_LEN bytes, never more than the record
 			 had */
 	HELLO_MALFORMED, /* drop */
-	HELLO_NOT,       /* a handshake record, but not a ClientHello */
+	HELLO_NOT, /* not a ClientHello, or a later fragment of one: for the handshake in flight, if any */
 };
 
-/* Judges the epoch-0 handshake record. Works on a first fragment too when it reaches through
- * compression_methods. *matched tells the secret that a valid cookie was made with. Constant time in the
- * cookie. */
+/* Judges the epoch-0 record, which record_read() found well-formed. Works on a first fragment too when it
+ * reaches through compression_methods (otherwise HELLO_MALFORMED). *hello is filled on HELLO_VALID and
+ * HELLO_ANSWER; its pointers lie inside the record. *matched tells the secret that a valid cookie was made
+ * with, NULL without. Constant time in the cookie; no state. One datagram may hold several hellos: answer one
+ * of them, or the headers around each answer make more out of it than came in. Any thread. */
 enum hello_verdict cookie_check(const struct cookie_secrets *s, const struct peer_address *peer,
 				const struct record *record, struct client_hello *hello,
 				uint8_t out[HELLO_VERIFY_LEN], const struct cookie_secret **matched);
 
-/* True when the hello carries extension `type`; *body, *len its content. False also when extensions are
- * malformed. */
+/* True when the hello carries extension `type`: *body, *len its content, the first where it comes twice. */
 bool hello_extension(const struct client_hello *hello, uint16_t type, const uint8_t **body, uint16_t *len);
 
 #endif

@@ -36,11 +36,16 @@ struct record {
 };
 
 /* Reads the record at the start of bytes. Returns its whole length (header and fragment) and *verdict =
- * RECORD_APP for "well-formed so far", or RECORD_DROP_*; 0 when nothing behind it can be told apart any more
- * (truncated): the rest of the datagram is dropped with it (RFC 6347 4.1.1, 4.1.2.7). */
+ * RECORD_APP for "well-formed so far", or RECORD_DROP_*, after which the walk goes on behind it (RFC
+ * 6347 4.1.1, 4.1.2.7: a bad record does not harm those behind it). 0 when nothing behind it can be told
+ * apart any more (longer than the datagram, or of DTLS 1.3's form): the rest of the datagram is dropped as
+ * one record with *verdict. *out is filled as far as the header reaches; its pointers lie inside bytes. Any
+ * thread. */
 size_t record_read(const uint8_t *bytes, size_t len, struct record *out, enum record_verdict *verdict);
 
-/* Writes a header; cid NULL: plain form. Returns its length. fragment_len: as sealed. */
+/* Writes a header into out, which has room for RECORD_HEADER_LEN + cid_len bytes, and returns its length. cid
+ * NULL: plain form; otherwise the type written is tls12_cid, whatever `type` says (RFC 9146 4). fragment_len:
+ * as sealed. Any thread. */
 size_t record_write(uint8_t *out, uint8_t type, uint64_t epoch_seq, const uint8_t *cid, uint8_t cid_len,
 		    uint16_t fragment_len);
 
