@@ -99,7 +99,7 @@ static unsigned pad(const struct oracle_record *r, uint8_t *text, unsigned len)
 		text[len + i] = (uint8_t)padding;
 	len += padding + 1;
 	if (r->spoil_padding >= 0)
-		text[len - 1 - (unsigned)r->spoil_padding] ^= 0x40;
+		text[len - 1 - (unsigned)r->spoil_padding] ^= 0xff; /* never a right padding by chance */
 	return len;
 }
 
