@@ -98,8 +98,11 @@ static unsigned pad(const struct oracle_record *r, uint8_t *text, unsigned len)
 	for (unsigned i = 0; i <= padding; i++)
 		text[len + i] = (uint8_t)padding;
 	len += padding + 1;
-	if (r->spoil_padding >= 0)
-		text[len - 1 - (unsigned)r->spoil_padding] ^= 0xff; /* never a right padding by chance */
+	if (r->spoil_padding >= 0) {
+		uint8_t *spoilt = &text[len - 1 - (unsigned)r->spoil_padding];
+
+		*spoilt ^= *spoilt == 0x40 ? 0x80 : 0x40; /* a length of zero would be right again */
+	}
 	return len;
 }
 
