@@ -8,6 +8,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+
+enum { CONFIG_FILE_MAX = 256 * 1024 }; /* bytes */
 
 enum config_idle { CONFIG_IDLE_SLEEP, CONFIG_IDLE_POLL };
 enum config_client_certificate {
@@ -94,13 +97,22 @@ struct config {
 };
 
 /* Reads, fills in defaults and checks everything that can be checked without starting (bounds, names of
- * suites, addresses, files that must be readable). Returns NULL on failure with a readable, complete sentence
- * in error: the key, what is wrong with its value, what is allowed. */
+ * suites, addresses, files that must be readable). Main or control thread. Returns NULL on failure with a
+ * complete sentence in error: the file, the line where there is one, the key, its value, what is allowed;
+ * 2048 bytes hold every one. The caller owns the result. */
 struct config *config_load(const char *path, char *error, size_t error_len);
+
+/* The same from memory; name stands for the file in messages. */
+struct config *config_load_text(const char *text, size_t len, const char *name, char *error,
+				size_t error_len);
 void config_free(struct config *c);
 
 /* Prints every option as a commented YAML file with its default, unit, bounds and help: what
  * config/sluice.yaml holds. */
-void config_print_schema(void *stdio_file);
+void config_print_schema(FILE *out);
+
+/* Takes port.ipv4 or port.ipv6 apart: "192.0.2.1/24". ip in network byte order, IPv4 as ::ffff:a.b.c.d with
+ * prefix_len up to 32. False when it is neither. */
+bool config_parse_prefix(const char *text, uint8_t ip[16], unsigned *prefix_len);
 
 #endif

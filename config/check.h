@@ -1,0 +1,25 @@
+/* What a value must be beyond its type (pure, but for looking at the files that it names). Each function is
+ * an option_check of the schema: true, or false with the end of the sentence "it ..." in why. Main thread.
+ */
+#ifndef CONFIG_CHECK_H
+#define CONFIG_CHECK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+bool check_ipv4(const char *text, char *why, size_t why_len);
+bool check_ipv6(const char *text, char *why, size_t why_len);
+bool check_cores(const char *text, char *why, size_t why_len);
+bool check_eal(const char *text, char *why, size_t why_len);
+bool check_power_of_two(const char *text, char *why, size_t why_len);
+bool check_mode(const char *text, char *why, size_t why_len);
+bool check_group(const char *text, char *why, size_t why_len);
+bool check_socket(const char *text, char *why, size_t why_len);
+bool check_suite(const char *text, char *why, size_t why_len);
+
+/* A regular file that can be read; secret ones must be closed to others. */
+bool check_certificates(const char *text, char *why, size_t why_len);
+bool check_private_key(const char *text, char *why, size_t why_len);
+bool check_psk_file(const char *text, char *why, size_t why_len);
+
+#endif

@@ -1,0 +1,308 @@
+#include "config/schema.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/check.h"
+
+#define SECTION(member, text)                                                                                \
+	{                                                                                                    \
+		.name = #member, .help = (text), .offset = offsetof(struct config, member),                  \
+		.size = sizeof(((struct config *)NULL)->member)                                              \
+	}
+
+/* An option is named as its member. */
+#define IN(s, member)    .section = #s, .name = #member, .offset = offsetof(struct config, s.member)
+#define TOP(member)      .section = NULL, .name = #member, .offset = offsetof(struct config, member)
+#define COUNT(s, member) .count_offset = offsetof(struct config, s.member)
+#define NUMBER(low, high, of, value)                                                                         \
+	.type = OPTION_NUMBER, .min = (low), .max = (high), .unit = (of), .fallback = (value)
+#define BOOL(value)          .type = OPTION_BOOL, .choices = bools, .fallback = (value)
+#define CHOICE(names, value) .type = OPTION_CHOICE, .choices = (names), .fallback = (value)
+#define NAME(names, value)   .type = OPTION_NAME, .choices = (names), .fallback = (value)
+#define TEXT(longest, value) .type = OPTION_TEXT, .min = 1, .max = (longest), .fallback = (value)
+#define LIST(most)           .type = OPTION_LIST, .min = 0, .max = (most)
+
+/* Even positions are true: what may stand for a bool. */
+static const char *const bools[] = {"true", "false", "yes", "no", "on", "off", NULL};
+static const char *const idles[] = {"sleep", "poll", NULL}; /* enum config_idle */
+static const char *const client_certificates[] = {"none", "optional", "required", NULL}; /* its enum */
+static const char *const engines[] = {"vaes", "ipsec-mb", "reference", NULL};
+static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
+
+static const struct config_section sections[] = {
+	SECTION(workers, "The threads that carry records: each owns its sessions and one queue of the port."),
+	SECTION(port, "The DPDK port and the address of the gateway on it."),
+	SECTION(sessions, "Established sessions. Their memory is taken at start."),
+	SECTION(handshakes, "Admission and timing of handshakes."),
+	SECTION(tls, "What the gateway negotiates, and its certificate."),
+	SECTION(credentials, "What devices prove their identity with."),
+	SECTION(ring, "Shared memory between the gateway and the application."),
+	SECTION(admin, "The operator's door: sluicectl, metrics, health."),
+};
+
+/* clang-format off: one option, one block */
+static const struct config_option options[] = {
+	{IN(workers, count), NUMBER(1, 64, "threads", "1"),
+	 .help = "Number of workers. The control thread shares its core with whatever else runs."},
+	{IN(workers, idle), CHOICE(idles, "sleep"),
+	 .help = "What a worker without packets does: sleep for short whiles, or poll and use its core fully "
+		 "for the lowest latency."},
+	{IN(workers, idle_us), NUMBER(10, 10000, "microseconds", "500"),
+	 .help = "Longest sleep of an idle worker; bounds the latency of the first packet after a silence."},
+	{IN(workers, cores), TEXT(255, NULL), .check = check_cores, .example = "0@1,1@2",
+	 .help = "Which cores the threads run on, as --lcores of DPDK. Without it they are chosen from the "
+		 "count."},
+
+	{IN(port, eal), COUNT(port, eal_count), LIST(64), .check = check_eal, .shown = true,
+	 .example = "[\"--no-huge\", \"-m\", \"256\", \"--no-pci\", \"--vdev\", \"net_tap0,iface=sluice0\"]",
+	 .help = "Arguments for the environment layer of DPDK, which choose the port; one argument per "
+		 "entry. The "
+		 "example makes a TAP interface and needs neither hugepages nor a network card. Without it "
+		 "DPDK "
+		 "takes the first card bound to it."},
+	{IN(port, ipv4), TEXT(18, NULL), .check = check_ipv4, .shown = true, .example = "10.77.0.1/24",
+	 .help = "IPv4 address of the gateway with the length of its prefix. At least one of ipv4 and ipv6 "
+		 "is needed."},
+	{IN(port, ipv6), TEXT(49, NULL), .check = check_ipv6, .example = "2001:db8::1/64",
+	 .help = "IPv6 address of the gateway with the length of its prefix."},
+	{IN(port, vlan), NUMBER(0, 4094, "VLAN identifier", "0"),
+	 .help = "VLAN that the gateway's packets carry. 0: untagged."},
+	{IN(port, udp_port), NUMBER(1, 65535, "UDP port", "5684"),
+	 .help = "Where devices speak DTLS to. 5684 is that of CoAP over DTLS."},
+	{IN(port, mtu), NUMBER(576, 9000, "bytes", "1500"),
+	 .help = "Largest IP packet. A record that would be larger is refused to the application."},
+	{IN(port, rx_descriptors), NUMBER(64, 32768, "packets", "1024"), .check = check_power_of_two,
+	 .help = "Depth of each receive queue; the port may round it. A power of two."},
+	{IN(port, tx_descriptors), NUMBER(64, 32768, "packets", "1024"), .check = check_power_of_two,
+	 .help = "Depth of each transmit queue; the port may round it. A power of two."},
+	{IN(port, mbufs), NUMBER(1024, 4194304, "packets", "8191"),
+	 .help = "Packet buffers of each worker, about 2.3 KiB each. More than both queues hold; 2^n - 1 "
+		 "wastes least."},
+
+	{IN(sessions, max), NUMBER(1, 16000000, "sessions", "100000"),
+	 .help = "Sessions that each worker can hold. When it is full the least recently used one goes."},
+	{IN(sessions, idle_timeout_s), NUMBER(1, 31536000, "seconds", "86400"),
+	 .help = "A session without an authentic record for so long is closed."},
+	{IN(sessions, failed_tags_max), NUMBER(1, 2147483647, "records", "65536"),
+	 .help = "A session ends after so many records that failed authentication: RFC 9147 4.5.3 tells why. "
+		 "A "
+		 "lower limit leaves a forger less, but lets whoever can write its address end a session "
+		 "sooner."},
+	{IN(sessions, cid), BOOL("true"),
+	 .help = "Connection identifiers (RFC 9146) for clients that offer them: sessions then survive a new "
+		 "address."},
+
+	{IN(handshakes, max), NUMBER(1, 65536, "handshakes", "2000"),
+	 .help = "Handshakes in flight, of all workers together; each takes up to 25 KiB while it lasts."},
+	{IN(handshakes, timeout_s), NUMBER(1, 300, "seconds", "30"),
+	 .help = "A handshake that is not done by then is given up."},
+	{IN(handshakes, retransmit_ms), NUMBER(100, 60000, "milliseconds", "1000"),
+	 .help = "First retransmission of a flight; the wait doubles each time (RFC 6347 4.2.4.1)."},
+	{IN(handshakes, rate), NUMBER(1, 1000000, "handshakes per second", "5000"),
+	 .help = "New handshakes admitted, in total. Established sessions are never slowed by it."},
+	{IN(handshakes, rate_prefix), NUMBER(1, 1000000, "handshakes per second", "1000"),
+	 .help = "New handshakes admitted from one /24 (IPv4) or one /56 (IPv6)."},
+	{IN(handshakes, mtu), NUMBER(296, 9000, "bytes", "1280"),
+	 .help = "Largest IP packet that a flight of a handshake is cut into; not above port.mtu."},
+	{IN(handshakes, cookie_rotation_s), NUMBER(1, 3600, "seconds", "60"),
+	 .help = "Age at which the secret behind the cookies is replaced; the one before stays valid for as "
+		 "long."},
+
+	{IN(tls, suites), COUNT(tls, suites_count), LIST(32), .check = check_suite,
+	 .example = "[TLS_PSK_WITH_AES_128_CCM_8, TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8]",
+	 .help = "Cipher suites by IANA name, preferred ones first. Without it: those of oneM2M and LwM2M, "
+		 "and GCM."},
+	{IN(tls, certificate), TEXT(4095, NULL), .check = check_certificates,
+	 .example = "/etc/sluice/certificate.pem",
+	 .help = "PEM file: the gateway's certificate, then those that lead to its root. Without it no suite "
+		 "with "
+		 "certificates is offered."},
+	{IN(tls, key), TEXT(4095, NULL), .check = check_private_key, .example = "/etc/sluice/key.pem",
+	 .help = "PEM file: the private key of the certificate, closed to other users."},
+	{IN(tls, trust_anchors), TEXT(4095, NULL), .check = check_certificates,
+	 .example = "/etc/sluice/roots.pem",
+	 .help = "PEM file: roots that certificates of devices must lead to."},
+	{IN(tls, client_certificate), CHOICE(client_certificates, "none"),
+	 .help = "Whether devices that use a certificate suite are asked for theirs."},
+	{IN(tls, require_ems), BOOL("true"),
+	 .help = "Refuse clients without the extended master secret (RFC 7627)."},
+
+	{IN(credentials, psk_file), TEXT(4095, NULL), .check = check_psk_file, .shown = true,
+	 .example = "/etc/sluice/psk.txt",
+	 .help = "Pre-shared keys, one \"identity:hexkey\" per line; closed to other users. Without it no "
+		 "suite with "
+		 "pre-shared keys is offered."},
+
+	{IN(ring, socket), TEXT(107, "/run/sluice/ring.sock"), .check = check_socket,
+	 .help = "Unix socket where the application attaches and is given the rings."},
+	{IN(ring, mode), TEXT(4, "0660"), .check = check_mode,
+	 .help = "File mode of that socket, octal. Who may connect sees every session in clear."},
+	{IN(ring, group), TEXT(255, NULL), .check = check_group, .example = "sluice",
+	 .help = "Group of that socket. Without it: the group that the gateway runs as."},
+	{IN(ring, uplink_kib), NUMBER(64, 1048576, "KiB", "4096"), .check = check_power_of_two,
+	 .help = "Ring from each worker to the application. A power of two. What does not fit is dropped and "
+		 "counted."},
+	{IN(ring, downlink_kib), NUMBER(64, 1048576, "KiB", "4096"), .check = check_power_of_two,
+	 .help = "Ring from the application to each worker. A power of two."},
+
+	{IN(admin, socket), TEXT(107, NULL), .check = check_socket, .example = "/run/sluice/admin.sock",
+	 .help = "Unix socket for the operator. Without it there is none."},
+	{IN(admin, mode), TEXT(4, "0660"), .check = check_mode, .help = "File mode of that socket, octal."},
+	{IN(admin, group), TEXT(255, NULL), .check = check_group, .example = "sluice",
+	 .help = "Group of that socket. Without it: the group that the gateway runs as."},
+
+	{TOP(crypto_engine), NAME(engines, NULL), .example = "ipsec-mb",
+	 .help = "Implementation of the record protection. Without it: the fastest that runs here."},
+	{TOP(log_level), NAME(log_levels, "info"),
+	 .help = "The least important messages that are still logged."},
+};
+/* clang-format on */
+
+static_assert(sizeof(options) / sizeof(options[0]) <= OPTIONS_MAX, "arrays elsewhere are of this size");
+
+const struct config_section *schema_sections(unsigned *count)
+{
+	*count = sizeof(sections) / sizeof(sections[0]);
+	return sections;
+}
+
+const struct config_option *schema_options(unsigned *count)
+{
+	*count = sizeof(options) / sizeof(options[0]);
+	return options;
+}
+
+const struct config_option *schema_find(const char *section, const char *name)
+{
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		const struct config_option *o = &options[i];
+		bool inside = o->section != NULL && section != NULL ? strcmp(o->section, section) == 0
+								    : o->section == section;
+
+		if (inside && strcmp(o->name, name) == 0)
+			return o;
+	}
+	return NULL;
+}
+
+const char *option_key(const struct config_option *o, char *out, size_t out_len)
+{
+	snprintf(out, out_len, "%s%s%s", o->section != NULL ? o->section : "", o->section != NULL ? "." : "",
+		 o->name);
+	return out;
+}
+
+static const char *list_choices(const struct config_option *o, char *out, size_t out_len)
+{
+	size_t used = 0;
+
+	out[0] = 0;
+	for (unsigned i = 0; o->choices[i] != NULL; i++) {
+		bool last = o->choices[i + 1] == NULL;
+
+		snprintf(out + used, out_len - used, "%s%s",
+			 i == 0 ? ""
+			 : last ? " or "
+				: ", ",
+			 o->choices[i]);
+		used = strlen(out);
+	}
+	return out;
+}
+
+const char *option_allowed(const struct config_option *o, char *out, size_t out_len)
+{
+	switch (o->type) {
+	case OPTION_NUMBER:
+		snprintf(out, out_len, "a whole number from %u to %u (%s)", o->min, o->max, o->unit);
+		return out;
+	case OPTION_BOOL:
+		snprintf(out, out_len, "true or false");
+		return out;
+	case OPTION_CHOICE:
+	case OPTION_NAME:
+		return list_choices(o, out, out_len);
+	case OPTION_TEXT:
+		snprintf(out, out_len, "a text of %u to %u bytes", o->min, o->max);
+		return out;
+	case OPTION_LIST:
+		snprintf(out, out_len, "a list of at most %u texts", o->max);
+		return out;
+	}
+	return out;
+}
+
+/* Stricter than libcyaml, which takes "1 5" for 1, 010 for eight and a missing number for an error. */
+static bool parse_number(const char *text, size_t len, uint32_t *value)
+{
+	uint64_t sum = 0;
+
+	if (len == 0 || len > 10 || (text[0] == '0' && len > 1))
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] < '0' || text[i] > '9')
+			return false;
+		sum = sum * 10 + (uint64_t)(text[i] - '0');
+	}
+	*value = (uint32_t)sum;
+	return sum <= UINT32_MAX;
+}
+
+static int find_choice(const struct config_option *o, const char *text)
+{
+	for (int i = 0; o->choices[i] != NULL; i++)
+		if (strcmp(o->choices[i], text) == 0)
+			return i;
+	return -1;
+}
+
+bool option_accepts(const struct config_option *o, const char *text, size_t text_len)
+{
+	uint32_t number;
+
+	switch (o->type) {
+	case OPTION_NUMBER:
+		return parse_number(text, text_len, &number) && number >= o->min && number <= o->max;
+	case OPTION_BOOL:
+	case OPTION_CHOICE:
+	case OPTION_NAME:
+		return find_choice(o, text) >= 0;
+	case OPTION_TEXT:
+		return text_len >= o->min && text_len <= o->max;
+	case OPTION_LIST:
+		return text_len > 0 && text_len <= 4095;
+	}
+	return false;
+}
+
+bool option_store(const struct config_option *o, const char *text, struct config *c)
+{
+	char *at = (char *)c + o->offset;
+	uint32_t number = 0;
+	char *copy;
+
+	switch (o->type) {
+	case OPTION_NUMBER:
+		(void)parse_number(text, strlen(text), &number);
+		memcpy(at, &number, sizeof(number));
+		return true;
+	case OPTION_BOOL:
+		*(bool *)(void *)at = find_choice(o, text) % 2 == 0;
+		return true;
+	case OPTION_CHOICE:
+		number = (uint32_t)find_choice(o, text);
+		memcpy(at, &number, sizeof(number));
+		return true;
+	case OPTION_NAME:
+	case OPTION_TEXT:
+		copy = strdup(text);
+		memcpy(at, &copy, sizeof(copy));
+		return copy != NULL;
+	case OPTION_LIST:
+		return false;
+	}
+	return false;
+}

@@ -1,0 +1,70 @@
+/* The schema (pure): one table that describes every option once. The parser, the defaults, the checks, the
+ * commented example file and the manual page are all made from it.
+ */
+#ifndef CONFIG_SCHEMA_H
+#define CONFIG_SCHEMA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config/config.h"
+
+enum { OPTIONS_MAX = 96, SECTION_OPTIONS_MAX = 24, CHOICES_MAX = 8 };
+
+enum option_type {
+	OPTION_NUMBER, /* uint32_t */
+	OPTION_BOOL,   /* bool */
+	OPTION_CHOICE, /* an enum: index into choices */
+	OPTION_NAME,   /* char *: one of choices */
+	OPTION_TEXT,   /* char * */
+	OPTION_LIST,   /* char ** and its unsigned count right behind it */
+};
+
+/* Looks at one value, or at one entry of a list. True, or false with the end of the sentence "it ..." in why.
+ */
+typedef bool option_check(const char *text, char *why, size_t why_len);
+
+struct config_section {
+	const char *name;
+	const char *help;
+	size_t offset, size; /* within struct config */
+};
+
+struct config_option {
+	const char *section; /* NULL: not inside of one */
+	const char *name;
+	enum option_type type;
+	size_t offset;       /* within struct config */
+	size_t count_offset; /* of a list */
+	uint32_t min, max;   /* of a number; length in bytes of a text; number of entries of a list */
+	const char *unit;    /* of a number */
+	const char *const *choices;
+	const char *fallback; /* the default as it would stand in the file; NULL: none */
+	const char *example;  /* shown where there is no default */
+	bool shown;           /* the example file sets the example instead of showing it as a comment */
+	option_check *check;
+	const char *help;
+};
+
+const struct config_section *schema_sections(unsigned *count);
+
+/* In the order of the example file: options outside of sections last. */
+const struct config_option *schema_options(unsigned *count);
+
+/* NULL when there is none. section: NULL for an option outside of sections. */
+const struct config_option *schema_find(const char *section, const char *name);
+
+/* "port.mtu", "log_level" */
+const char *option_key(const struct config_option *o, char *out, size_t out_len);
+
+/* "a whole number from 576 to 9000 (bytes)": what may stand in the file. Returns out. */
+const char *option_allowed(const struct config_option *o, char *out, size_t out_len);
+
+/* Whether a text is a valid value of the option (for a list: of an entry); without its check function. */
+bool option_accepts(const struct config_option *o, const char *text, size_t text_len);
+
+/* Writes an accepted value, not a list's, to where it belongs. False when out of memory. */
+bool option_store(const struct config_option *o, const char *text, struct config *c);
+
+#endif
