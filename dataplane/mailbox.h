@@ -90,27 +90,35 @@ struct mail_moved {
 	struct path path;
 };
 
-enum { MAIL_BODY_MAX = 16384 + 2048 + 512 };
+enum {
+	MAIL_BODY_MAX = 16384 + 2048 + 512,
+	MAILBOX_MIN = 128 * 1024, /* bytes: one message of that length is at most a quarter of the ring */
+};
 
 struct mailbox {
 	struct spsc_control *control;
 	void *data;
 	uint64_t size;
+	int event_fd;                  /* readable when a receiver that sleeps was woken */
 	struct spsc_producer producer; /* the sending thread's */
+	uint8_t apart[64];             /* the two threads' fields share no cache line */
 	struct spsc_consumer consumer; /* the receiving thread's */
-	int event_fd;                  /* wakes a receiver that sleeps */
 };
 
-/* Start and stop, any thread. bytes: a power of two. 0 or -errno. */
-int mailbox_init(struct mailbox *m, uint64_t bytes);
+/* Start and stop, any thread. bytes: a power of two, at least MAILBOX_MIN. 0 or -errno, with nothing taken
+ * then. fini wipes what is left inside; a mailbox that was zeroed or failed to start is fine. */
+int mailbox_init(struct mailbox *m, uint64_t bytes) __attribute__((warn_unused_result));
 void mailbox_fini(struct mailbox *m);
 
-/* Sender. Copies body and extra into one message; false when full. Visible after mailbox_publish(). */
+/* Sender. Copies body and extra (together at most MAIL_BODY_MAX bytes) into one message; false when full.
+ * Visible after mailbox_publish(), which also wakes a receiver that announced by spsc_sleep(&m->consumer)
+ * that it blocks on event_fd: a system call then, none otherwise. The body is aligned to 8 bytes. */
 bool mailbox_post(struct mailbox *m, enum mail_type type, const void *body, uint32_t body_len,
 		  const void *extra, uint32_t extra_len);
 void mailbox_publish(struct mailbox *m);
 
-/* Receiver. The next message; its bytes may be written (wiped) until mailbox_release(). */
+/* Receiver. The next message; its bytes may be written (wiped) until mailbox_release(), which gives back the
+ * space of all messages taken so far. The receiver itself empties event_fd when it wakes. */
 bool mailbox_next(struct mailbox *m, struct spsc_message *out);
 void mailbox_release(struct mailbox *m);
 

@@ -16,12 +16,16 @@ struct pending {
 	uint64_t since_ns;
 };
 
-struct pending_table *pending_new(uint32_t max, uint64_t seed); /* NULL when out of memory */
-void pending_free(struct pending_table *t);
+/* Start and stop. max: entries, at least 1; seed: random, secret. NULL when out of memory. */
+struct pending_table *pending_new(uint32_t max, uint64_t seed);
+void pending_free(struct pending_table *t); /* NULL is fine */
+
+/* A pointer to an entry stays good until that entry is removed. */
 struct pending *pending_find(struct pending_table *t, const struct peer_address *peer);
-/* NULL when max are in flight. The caller has checked that the peer is not there yet. */
+/* A new entry with the peer set and the rest zero; NULL when max are in flight. The caller has checked that
+ * the peer is not there yet. */
 struct pending *pending_add(struct pending_table *t, const struct peer_address *peer);
-/* The handshake that has been in flight longest; NULL when there is none. */
+/* The entry that was added first of those in flight; NULL when there is none. */
 struct pending *pending_oldest(struct pending_table *t);
 void pending_remove(struct pending_table *t, struct pending *p);
 uint32_t pending_count(const struct pending_table *t);
