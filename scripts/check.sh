@@ -56,9 +56,9 @@ test_asan() {
 }
 
 test_tsan() {
-	say "ThreadSanitizer: rings and mailboxes"
+	say "ThreadSanitizer: unit tests"
 	stage_build tsan || return 0
-	TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 meson_tests build-tsan --suite threads --timeout-multiplier 5
+	TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 meson_tests build-tsan --suite unit --timeout-multiplier 5
 }
 
 # fuzz_one PROGRAM SECONDS: from the corpus in the checkout; what is new goes to .cache/fuzz.
