@@ -66,8 +66,9 @@ static int connect_named(const char *path)
 	if (bind(fd, (struct sockaddr *)&own,
 		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)name_len)) != 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) != 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) != 0 || /* of connect() */
 	    connect(fd, (struct sockaddr *)&gateway, sizeof(gateway)) != 0) {
-		error = errno;
+		error = errno == EAGAIN ? ETIMEDOUT : errno;
 		close(fd);
 		return -error;
 	}
