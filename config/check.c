@@ -178,20 +178,21 @@ bool check_suite(const char *text, char *why, size_t why_len)
 static int open_file(const char *path, bool secret, char *why, size_t why_len)
 {
 	struct stat st;
-	int fd;
+	bool known = stat(path, &st) == 0;
+	int fd = known && S_ISREG(st.st_mode) ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
 
-	if (stat(path, &st) < 0)
-		snprintf(why, why_len, "names a file that cannot be read: %s", strerror(errno));
-	else if (!S_ISREG(st.st_mode))
+	if (known && !S_ISREG(st.st_mode))
 		snprintf(why, why_len, "must name a file, not a directory or a device");
+	else if (fd < 0)
+		snprintf(why, why_len, "names a file that cannot be read: %s", strerror(errno));
 	else if (secret && (st.st_mode & (S_IRWXO | S_IWGRP)) != 0)
 		snprintf(why, why_len,
 			 "names a secret file with mode %04o; it must be closed to others (chmod 0600)",
 			 (unsigned)st.st_mode & 07777);
-	else if ((fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)) < 0)
-		snprintf(why, why_len, "names a file that cannot be read: %s", strerror(errno));
 	else
 		return fd;
+	if (fd >= 0)
+		close(fd);
 	return -1;
 }
 

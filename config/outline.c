@@ -66,7 +66,7 @@ static int take_key(struct reader *r, const yaml_event_t *e)
 	for (unsigned i = 0; i < r->outline->count; i++) {
 		const struct outline_node *n = &r->outline->nodes[i];
 
-		if (n->parent == parent && strcmp(n->key, r->key) == 0)
+		if (n->parent == parent && n->key != NULL && strcmp(n->key, r->key) == 0)
 			return report(r->report, line_of(e),
 				      "The key \"%s\" is there twice; the first one is on line %u.",
 				      report_quote(r->key, strlen(r->key), quoted), n->line);

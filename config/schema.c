@@ -7,6 +7,7 @@
 
 #include "config/check.h"
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): members cannot be put into parentheses */
 #define SECTION(member, text)                                                                                \
 	{                                                                                                    \
 		.name = #member, .help = (text), .offset = offsetof(struct config, member),                  \
@@ -17,6 +18,7 @@
 #define IN(s, member)    .section = #s, .name = #member, .offset = offsetof(struct config, s.member)
 #define TOP(member)      .section = NULL, .name = #member, .offset = offsetof(struct config, member)
 #define COUNT(s, member) .count_offset = offsetof(struct config, s.member)
+/* NOLINTEND(bugprone-macro-parentheses) */
 #define NUMBER(low, high, of, value)                                                                         \
 	.type = OPTION_NUMBER, .min = (low), .max = (high), .unit = (of), .fallback = (value)
 #define BOOL(value)          .type = OPTION_BOOL, .choices = bools, .fallback = (value)

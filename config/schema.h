@@ -34,17 +34,17 @@ struct config_section {
 struct config_option {
 	const char *section; /* NULL: not inside of one */
 	const char *name;
-	enum option_type type;
-	size_t offset;       /* within struct config */
-	size_t count_offset; /* of a list */
-	uint32_t min, max;   /* of a number; length in bytes of a text; number of entries of a list */
-	const char *unit;    /* of a number */
+	const char *help;
+	const char *unit; /* of a number */
 	const char *const *choices;
 	const char *fallback; /* the default as it would stand in the file; NULL: none */
 	const char *example;  /* shown where there is no default */
-	bool shown;           /* the example file sets the example instead of showing it as a comment */
 	option_check *check;
-	const char *help;
+	size_t offset;       /* within struct config */
+	size_t count_offset; /* of a list */
+	uint32_t min, max;   /* of a number; length in bytes of a text; number of entries of a list */
+	enum option_type type;
+	bool shown; /* the example file sets the example instead of showing it as a comment */
 };
 
 const struct config_section *schema_sections(unsigned *count);

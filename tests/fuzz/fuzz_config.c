@@ -1,0 +1,54 @@
+/* Any bytes as a configuration: accepted, or refused with a sentence; never a crash, a leak or a hang. What
+ * is accepted keeps the bounds of the schema.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "config/config.h"
+#include "config/schema.h"
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* A file that configurations of the corpus can name as their secret: /proc/self/fd/900 */
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	int fd = memfd_create("psk", MFD_CLOEXEC);
+
+	if (fd < 0 || fchmod(fd, 0600) < 0 || dup2(fd, 900) < 0)
+		abort();
+	close(fd);
+	return 0;
+}
+
+static void check_bounds(const struct config *c)
+{
+	const struct config_option *options;
+	unsigned count;
+
+	options = schema_options(&count);
+	for (unsigned i = 0; i < count; i++) {
+		uint32_t value;
+
+		memcpy(&value, (const char *)c + options[i].offset, sizeof(value));
+		if (options[i].type == OPTION_NUMBER && (value < options[i].min || value > options[i].max))
+			abort();
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	char error[2048];
+	struct config *c = config_load_text((const char *)data, size, "fuzz", error, sizeof(error));
+
+	if (c != NULL)
+		check_bounds(c);
+	else if (error[0] == 0 || strchr(".?", error[strlen(error) - 1]) == NULL)
+		abort();
+	config_free(c);
+	return 0;
+}
