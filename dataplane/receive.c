@@ -1,0 +1,220 @@
+/* Inbound records of established sessions: epoch and replay window first (cheap), then the whole burst
+ * through the record layer, then the window again and for good (RFC 6347 4.1.2.6: only what authenticates
+ * moves it), then to the application. A record that fails changes nothing but a counter: RFC 6347 4.1.2.7.
+ */
+#include <rte_branch_prediction.h>
+
+#include "dataplane/worker.h"
+
+enum { ALERT_WARNING = 1, ALERT_FATAL = 2, ALERT_CLOSE_NOTIFY = 0, ALERT_NO_RENEGOTIATION = 100 };
+enum { HANDSHAKE_FINISHED = 20 };
+
+/* RFC 9146 3: once negotiated, protected records carry the CID, and no others do. */
+static enum record_verdict check(const struct session_rx *rx, const struct record *r)
+{
+	if (!rx->has_cid != !r->cid)
+		return RECORD_DROP_NO_CID;
+	if (r->epoch_seq >> 48 != rx->epoch)
+		return RECORD_DROP_EPOCH;
+	if (!replay_check(&rx->replay, r->epoch_seq & 0xffffffffffffULL))
+		return RECORD_DROP_REPLAY;
+	return RECORD_APP;
+}
+
+static unsigned prepare_burst(struct worker *w, struct burst *b)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < b->records; i++) {
+		struct inbound *in = &b->in[i];
+		const struct record *r = &in->record;
+		struct session_rx *rx;
+
+		if (in->verdict != RECORD_APP)
+			continue;
+		rx = session_rx(w->sessions, in->slot);
+		in->verdict = (uint8_t)check(rx, r);
+		if (unlikely(in->verdict != RECORD_APP))
+			continue;
+		session_prefetch_tx(w->sessions, in->slot);
+		b->ops[n] = (struct record_op){
+			.fragment = (uint8_t *)(uintptr_t)(r->header + r->fragment_offset),
+			.key = session_rx_key(w->sessions, in->slot),
+			.cid = r->cid,
+			.cid_len = r->cid ? CID_LEN : 0,
+			.epoch_seq = r->epoch_seq,
+			.fragment_len = r->fragment_len,
+			.type = r->type,
+			.protection = rx->protection,
+		};
+		b->op_in[n++] = (uint8_t)i;
+	}
+	return n;
+}
+
+/* RFC 9147 4.5.3: CCM_8 allows only so many forgeries per key. */
+static void count_failure(struct worker *w, uint32_t slot)
+{
+	struct session_rx *rx = session_rx(w->sessions, slot);
+
+	if (++rx->failed_tags >= w->failed_tags_max)
+		worker_end_session(w, slot, SLUICE_REASON_AUTH_FAILURES);
+}
+
+/* The newest record authenticated: what answers go to is where it came from. RFC 9146 6: a new address stays
+ * unverified, and gets at most three times what came from it, until the peer is heard from there again. */
+static void follow_path(struct worker *w, uint32_t slot, const struct datagram *d)
+{
+	struct session_tx *tx = session_tx(w->sessions, slot);
+	struct sluice_peer_moved moved;
+	struct mail_moved mail;
+
+	if (likely(memcmp(&tx->path, &d->path, sizeof(d->path)) == 0))
+		return;
+	if (memcmp(&tx->path.peer, &d->path.peer, sizeof(d->path.peer)) == 0) {
+		tx->path = d->path; /* another router, the same peer */
+		return;
+	}
+	session_move(w->sessions, slot, &d->path);
+	tx->unverified = 1;
+	tx->unverified_in = 0;
+	tx->unverified_out = 0;
+	counter_add(&w->counters->sessions_moved, 1);
+	moved.ref = mail.ref = session_ref(w->sessions, slot);
+	mail.path = d->path;
+	moved.peer = (struct sluice_address){.port = d->path.peer.port};
+	memcpy(moved.peer.ip, d->path.peer.ip, sizeof(moved.peer.ip));
+	if (w->uplink && tx->announced == w->attach &&
+	    uplink_event(w->uplink, SLUICE_PEER_MOVED, &moved, sizeof(moved)))
+		w->uplink_dirty = true;
+	mail_to_control(w, MAIL_PEER_MOVED, &mail, sizeof(mail), NULL, 0);
+}
+
+/* Bytes from the unverified address widen its allowance; an answer to something that went there verifies it.
+ */
+static void credit_path(struct session_tx *tx, const struct datagram *d)
+{
+	if (likely(!tx->unverified) || memcmp(&tx->path.peer, &d->path.peer, sizeof(d->path.peer)) != 0)
+		return;
+	if (tx->unverified_out)
+		tx->unverified = 0;
+	else
+		tx->unverified_in += d->payload_len;
+}
+
+static enum record_verdict deliver_data(struct worker *w, const struct inbound *in,
+					const struct record_op *op, const struct datagram *d, uint64_t now_ns)
+{
+	struct session_tx *tx = session_tx(w->sessions, in->slot);
+	struct sluice_data data = {
+		.ref = session_ref(w->sessions, in->slot),
+		.epoch = (uint16_t)(op->epoch_seq >> 48),
+		.payload_len = op->payload_len,
+		.seq = op->epoch_seq & 0xffffffffffffULL,
+		.received_ns = now_ns,
+		.peer = {.port = d->path.peer.port},
+	};
+
+	if (unlikely(!w->uplink))
+		return RECORD_DROP_NO_CONSUMER;
+	if (unlikely(tx->announced != w->attach))
+		return RECORD_DROP_RING_FULL; /* its SESSION_UP did not fit yet */
+	memcpy(data.peer.ip, d->path.peer.ip, sizeof(data.peer.ip));
+	if (unlikely(!uplink_data(w->uplink, &data, op->fragment + op->payload_offset)))
+		return RECORD_DROP_RING_FULL;
+	w->uplink_dirty = true;
+	return RECORD_APP;
+}
+
+static enum record_verdict deliver_alert(struct worker *w, uint32_t slot, const uint8_t *alert, unsigned len)
+{
+	if (len != 2)
+		return RECORD_DROP_UNEXPECTED;
+	if (alert[1] == ALERT_CLOSE_NOTIFY) { /* RFC 5246 7.2.1: answered in kind, then gone */
+		send_alert(w, slot, ALERT_WARNING, ALERT_CLOSE_NOTIFY);
+		worker_end_session(w, slot, SLUICE_REASON_CLOSE_NOTIFY);
+		return RECORD_CLOSED;
+	}
+	if (alert[0] == ALERT_FATAL) {
+		worker_end_session(w, slot, SLUICE_REASON_ALERT);
+		return RECORD_CLOSED;
+	}
+	return RECORD_ALERT;
+}
+
+/* After the handshake: a Finished again means that our last flight was lost (RFC 6347 4.2.4); anything else
+ * wants to renegotiate and is told no. */
+static enum record_verdict deliver_handshake(struct worker *w, uint32_t slot, const uint8_t *message,
+					     unsigned len)
+{
+	struct mail_session mail = {.ref = session_ref(w->sessions, slot)};
+
+	if (len > 0 && message[0] == HANDSHAKE_FINISHED) {
+		mail_to_control(w, MAIL_FINISHED_AGAIN, &mail, sizeof(mail), NULL, 0);
+		return RECORD_FINISHED_AGAIN;
+	}
+	send_alert(w, slot, ALERT_WARNING, ALERT_NO_RENEGOTIATION);
+	return RECORD_DROP_UNEXPECTED;
+}
+
+static enum record_verdict deliver(struct worker *w, const struct inbound *in, const struct record_op *op,
+				   const struct datagram *d, uint64_t now_ns)
+{
+	const uint8_t *payload = op->fragment + op->payload_offset;
+
+	switch (op->type) {
+	case CONTENT_APPLICATION_DATA:
+		return deliver_data(w, in, op, d, now_ns);
+	case CONTENT_ALERT:
+		return deliver_alert(w, in->slot, payload, op->payload_len);
+	case CONTENT_HANDSHAKE:
+		return deliver_handshake(w, in->slot, payload, op->payload_len);
+	default:
+		return RECORD_DROP_UNEXPECTED;
+	}
+}
+
+/* In the order of arrival. A session may end in the middle of its burst: the records behind that find it
+ * gone. */
+static void commit_burst(struct worker *w, struct burst *b, unsigned n, uint64_t now_ns)
+{
+	for (unsigned i = 0; i < n; i++) {
+		const struct record_op *op = &b->ops[i];
+		struct inbound *in = &b->in[b->op_in[i]];
+		const struct datagram *d = &b->datagrams[in->frame];
+		struct session_rx *rx = session_rx(w->sessions, in->slot);
+		bool newest;
+
+		if (unlikely(rx->state != SESSION_LIVE)) {
+			in->verdict = RECORD_DROP_NO_SESSION;
+			continue;
+		}
+		if (unlikely(!op->ok)) {
+			in->verdict = RECORD_DROP_AUTH;
+			count_failure(w, in->slot);
+			continue;
+		}
+		if (unlikely(!replay_commit(&rx->replay, op->epoch_seq & 0xffffffffffffULL, &newest))) {
+			in->verdict = RECORD_DROP_REPLAY;
+			continue;
+		}
+		session_touch(rx, now_ns);
+		if (newest)
+			follow_path(w, in->slot, d);
+		credit_path(session_tx(w->sessions, in->slot), d);
+		in->verdict = (uint8_t)deliver(w, in, op, d, now_ns);
+	}
+}
+
+void receive_open_burst(struct worker *w, struct burst *b, uint64_t now_ns)
+{
+	unsigned n = prepare_burst(w, b);
+
+	stage_end(w, STAGE_FIND);
+	if (n == 0)
+		return;
+	record_open_burst(w->crypto, b->ops, n);
+	stage_end(w, STAGE_CRYPTO);
+	commit_burst(w, b, n, now_ns);
+	stage_end(w, STAGE_DELIVER);
+}

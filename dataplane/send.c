@@ -1,0 +1,290 @@
+/* Outbound: what the application answers is numbered, sealed in one burst, given its headers and handed to
+ * the port. The payload is copied once, from the ring to where it will be sealed in place:
+ *
+ *   mbuf:  headroom ... | Ethernet, IP, UDP | record header, CID | nonce or IV | payload | tag
+ *                                                                             ^ PORT_PAYLOAD_AT
+ *
+ * Whatever cannot be sent is answered by SEND_FAILED; nothing is taken from the application while the port or
+ * the uplink has no room for what may come of it.
+ */
+#include <rte_branch_prediction.h>
+
+#include "dataplane/worker.h"
+
+enum {
+	UPLINK_ROOM_PER_MESSAGE = 2 * SPSC_ALIGN,
+	SEQUENCE_LAST = 1 << 10 /* kept for alerts: RFC 6347 4.1 */
+};
+#define SEQUENCE_MAX ((1ULL << 48) - 1)
+
+static size_t ip_overhead(const struct path *path)
+{
+	static const uint8_t v4_mapped[12] = {[10] = 0xff, [11] = 0xff};
+	size_t ip = memcmp(path->peer.ip, v4_mapped, sizeof(v4_mapped)) == 0 ? 20 : 40;
+
+	return ip + 8;
+}
+
+/* Puts the headers in front of len bytes at start, inside the mbuf, and queues the frame. */
+static void send_from(struct worker *w, struct rte_mbuf *m, const struct path *path, uint8_t *start,
+		      size_t len)
+{
+	size_t headers = frame_write_headers(&w->local, path, start, len, 0, w->port.tx_checksum);
+	size_t l2 = path->vlan_tci ? 18 : 14;
+
+	m->data_off = (uint16_t)(start - headers - (uint8_t *)m->buf_addr);
+	m->data_len = (uint16_t)(headers + len);
+	m->pkt_len = m->data_len;
+	if (w->port.tx_checksum) {
+		m->l2_len = l2 & 0x7f;
+		m->l3_len = (headers - l2 - 8) & 0x1ff;
+		m->ol_flags |=
+			RTE_MBUF_F_TX_UDP_CKSUM | (m->l3_len == 20 ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6);
+	}
+	send_frame(w, m);
+}
+
+void send_frame(struct worker *w, struct rte_mbuf *mbuf)
+{
+	if (unlikely(w->tx_count == TX_PENDING))
+		send_flush(w);
+	if (unlikely(w->tx_count == TX_PENDING)) {
+		counter_add(&w->counters->frames_out_dropped, 1);
+		rte_pktmbuf_free(mbuf);
+		return;
+	}
+	w->tx[w->tx_count++] = mbuf;
+}
+
+void send_flush(struct worker *w)
+{
+	uint64_t bytes = 0;
+	unsigned sent;
+
+	if (w->tx_count == 0)
+		return;
+	for (unsigned i = 0; i < w->tx_count; i++)
+		bytes += w->tx[i]->pkt_len;
+	sent = port_transmit(&w->port, w->tx, w->tx_count);
+	for (unsigned i = sent; i < w->tx_count; i++) {
+		bytes -= w->tx[i]->pkt_len;
+		w->tx[i - sent] = w->tx[i];
+	}
+	w->tx_count -= sent;
+	counter_add(&w->counters->frames_out, sent);
+	counter_add(&w->counters->bytes_out, bytes);
+}
+
+bool send_datagram(struct worker *w, const struct path *path, const void *payload, size_t payload_len)
+{
+	struct rte_mbuf *m;
+	uint8_t *start;
+
+	if (payload_len + ip_overhead(path) > w->mtu)
+		return false;
+	m = rte_pktmbuf_alloc(w->port.pool);
+	if (!m)
+		return false;
+	start = (uint8_t *)m->buf_addr + PORT_PAYLOAD_AT;
+	memcpy(start, payload, payload_len);
+	send_from(w, m, path, start, payload_len);
+	return true;
+}
+
+/* The op that seals payload_len bytes at PORT_PAYLOAD_AT; takes the session's next sequence number. */
+static void seal_prepare(struct worker *w, uint32_t slot, struct rte_mbuf *m, uint8_t type, uint16_t len,
+			 struct record_op *op)
+{
+	struct session_tx *tx = session_tx(w->sessions, slot);
+	const struct session_rx *rx = session_rx(w->sessions, slot);
+	uint8_t explicit_len = protection_get(rx->protection)->explicit_len;
+
+	*op = (struct record_op){
+		.fragment = (uint8_t *)m->buf_addr + PORT_PAYLOAD_AT - explicit_len,
+		.key = session_tx_key(w->sessions, slot),
+		.cid = tx->cid_len ? tx->cid : NULL,
+		.cid_len = tx->cid_len,
+		.epoch_seq = tx->epoch_seq_next++,
+		.payload_offset = explicit_len,
+		.payload_len = len,
+		.type = type,
+		.protection = rx->protection,
+	};
+}
+
+/* The sealed record gets its header and goes to the session's path. */
+static void seal_finish(struct worker *w, uint32_t slot, struct rte_mbuf *m, uint8_t type,
+			const struct record_op *op)
+{
+	struct session_tx *tx = session_tx(w->sessions, slot);
+	size_t header_len = RECORD_HEADER_LEN + (size_t)op->cid_len;
+	uint8_t *start = op->fragment - header_len;
+
+	always_assert(op->ok);
+	record_write(start, op->cid_len ? CONTENT_TLS12_CID : type, op->epoch_seq, op->cid, op->cid_len,
+		     op->fragment_len);
+	if (unlikely(tx->unverified))
+		tx->unverified_out += (uint32_t)(header_len + op->fragment_len);
+	send_from(w, m, &tx->path, start, header_len + op->fragment_len);
+}
+
+void send_alert(struct worker *w, uint32_t slot, uint8_t level, uint8_t description)
+{
+	struct session_tx *tx = session_tx(w->sessions, slot);
+	struct rte_mbuf *m;
+	struct record_op op;
+	uint8_t *payload;
+
+	if ((tx->epoch_seq_next & SEQUENCE_MAX) == SEQUENCE_MAX)
+		return;
+	m = rte_pktmbuf_alloc(w->port.pool);
+	if (!m)
+		return;
+	payload = (uint8_t *)m->buf_addr + PORT_PAYLOAD_AT;
+	payload[0] = level;
+	payload[1] = description;
+	seal_prepare(w, slot, m, CONTENT_ALERT, 2, &op);
+	record_seal_burst(w->crypto, &op, 1);
+	seal_finish(w, slot, m, CONTENT_ALERT, &op);
+}
+
+/* One message of the application on its way out. */
+struct outbound {
+	struct sluice_data data;
+	struct rte_mbuf *mbuf;
+	uint32_t slot;
+};
+
+static void fail(struct worker *w, const struct outbound *out, enum sluice_reason reason, size_t arg)
+{
+	struct sluice_send_failed event = {
+		.ref = out->data.ref,
+		.reason = (uint16_t)reason,
+		.arg = (uint16_t)arg,
+		.cookie = out->data.seq,
+	};
+
+	counter_add(&w->counters->downlink_failed, 1);
+	if (uplink_event(w->uplink, SLUICE_SEND_FAILED, &event, sizeof(event)))
+		w->uplink_dirty = true;
+}
+
+static void close_by_application(struct worker *w, struct sluice_ref ref)
+{
+	uint32_t slot = session_by_ref(w->sessions, ref);
+
+	if (slot == SESSION_NONE)
+		return;
+	send_alert(w, slot, 1 /* warning */, 0 /* close_notify */);
+	worker_end_session(w, slot, SLUICE_REASON_CLOSED);
+}
+
+/* Takes messages into spare mbufs, and starts fetching their sessions. CLOSE ends the batch: it must come
+ * after the data before it. */
+static unsigned take_burst(struct worker *w, struct outbound *out, struct sluice_ref *close, bool *closing)
+{
+	unsigned n = 0;
+	uint64_t malformed = 0;
+
+	*closing = false;
+	while (n < BURST_SEND) {
+		struct rte_mbuf *m = w->spare[w->spare_count - 1];
+		uint32_t room = m->buf_len - PORT_PAYLOAD_AT - RECORD_OVERHEAD_MAX;
+		int type = uplink_take(w->uplink, &out[n].data, (uint8_t *)m->buf_addr + PORT_PAYLOAD_AT,
+				       room, &malformed);
+
+		if (type == 0)
+			break;
+		if (type == SLUICE_CLOSE) {
+			*close = out[n].data.ref;
+			*closing = true;
+			break;
+		}
+		out[n].mbuf = m;
+		w->spare_count--;
+		if (out[n].data.ref.index < w->link->slots) {
+			rte_prefetch0(session_rx(w->sessions, out[n].data.ref.index));
+			session_prefetch_tx(w->sessions, out[n].data.ref.index);
+		}
+		n++;
+	}
+	spsc_release(&w->uplink->down);
+	counter_add(&w->counters->downlink_messages, n + *closing);
+	counter_add(&w->counters->downlink_malformed, malformed);
+	return n;
+}
+
+/* Why a message cannot be sent, or SLUICE_REASON_NONE. */
+static enum sluice_reason send_check(struct worker *w, struct outbound *out, size_t *arg)
+{
+	struct session_tx *tx;
+	const struct session_rx *rx;
+	size_t wire, overhead;
+
+	*arg = 0;
+	out->slot = session_by_ref(w->sessions, out->data.ref);
+	if (out->slot == SESSION_NONE)
+		return SLUICE_REASON_NO_SESSION;
+	tx = session_tx(w->sessions, out->slot);
+	rx = session_rx(w->sessions, out->slot);
+	overhead = ip_overhead(&tx->path) + RECORD_HEADER_LEN + tx->cid_len +
+		   record_seal_overhead(rx->protection, out->data.payload_len, tx->cid_len != 0);
+	wire = overhead + out->data.payload_len;
+	if (wire > w->mtu) {
+		*arg = w->mtu - overhead;
+		return SLUICE_REASON_TOO_LARGE;
+	}
+	if (unlikely(tx->unverified && tx->unverified_out + wire > 3 * (uint64_t)tx->unverified_in))
+		return SLUICE_REASON_UNVERIFIED;
+	if (unlikely((tx->epoch_seq_next & SEQUENCE_MAX) >= SEQUENCE_MAX - SEQUENCE_LAST)) {
+		send_alert(w, out->slot, 1, 0);
+		worker_end_session(w, out->slot, SLUICE_REASON_SEQUENCE_END);
+		return SLUICE_REASON_NO_SESSION;
+	}
+	return SLUICE_REASON_NONE;
+}
+
+static bool spare_fill(struct worker *w)
+{
+	if (w->spare_count >= BURST_SEND)
+		return true;
+	if (rte_pktmbuf_alloc_bulk(w->port.pool, &w->spare[w->spare_count], BURST_SEND - w->spare_count) != 0)
+		return false;
+	w->spare_count = BURST_SEND;
+	return true;
+}
+
+unsigned send_burst(struct worker *w, uint64_t now_ns)
+{
+	struct outbound out[BURST_SEND];
+	struct record_op ops[BURST_SEND];
+	struct sluice_ref close;
+	bool closing;
+	unsigned taken, n = 0;
+
+	(void)now_ns;
+	if (!w->uplink || w->tx_count > TX_PENDING - 2 * BURST_SEND || !spare_fill(w) ||
+	    spsc_room(&w->uplink->up) < (uint64_t)BURST_SEND * UPLINK_ROOM_PER_MESSAGE)
+		return 0;
+	taken = take_burst(w, out, &close, &closing);
+	for (unsigned i = 0; i < taken; i++) {
+		size_t arg;
+		enum sluice_reason reason = send_check(w, &out[i], &arg);
+
+		if (unlikely(reason != SLUICE_REASON_NONE)) {
+			fail(w, &out[i], reason, arg);
+			w->spare[w->spare_count++] = out[i].mbuf;
+			continue;
+		}
+		seal_prepare(w, out[i].slot, out[i].mbuf, CONTENT_APPLICATION_DATA, out[i].data.payload_len,
+			     &ops[n]);
+		out[n++] = out[i];
+	}
+	record_seal_burst(w->crypto, ops, n);
+	for (unsigned i = 0; i < n; i++)
+		seal_finish(w, out[i].slot, out[i].mbuf, CONTENT_APPLICATION_DATA, &ops[i]);
+	counter_add(&w->counters->records_out, n);
+	if (closing)
+		close_by_application(w, close);
+	return taken + closing;
+}

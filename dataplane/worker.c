@@ -1,0 +1,302 @@
+/* THE LOOP. One worker on one core takes frames from its port, and what the application answers from its
+ * ring; each stage below takes the whole burst and writes verdicts, and one place lets frames go.
+ *
+ *   in:   port -> parse -> steer -> record -> hello | find -> replay check -> open -> replay commit -> ring
+ *   out:  ring -> number -> seal -> header -> port
+ *
+ * Thread: the worker's own. Nothing here allocates, locks, logs or calls the kernel, but for sleeping when
+ * idle.
+ */
+#include "dataplane/worker.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <rte_cycles.h>
+#include <rte_malloc.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "crypto/wolfssl_random.h"
+#include "dataplane/neigh.h"
+#include "dataplane/steer.h"
+
+static inline uint64_t clock_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
+}
+
+/* Frames from the port go behind those that are already in the burst (from other workers, or from control).
+ */
+static void receive_burst(struct worker *w, struct burst *b)
+{
+	uint64_t bytes = 0;
+	unsigned n;
+
+	b->frames += steer_take(w->steer, w->index, &b->mbufs[b->frames], BURST_RECEIVE);
+	b->parsed = b->frames;
+	n = port_receive(&w->port, &b->mbufs[b->frames], BURST_RECEIVE);
+	for (unsigned i = 0; i < n; i++)
+		bytes += rte_pktmbuf_pkt_len(b->mbufs[b->frames + i]);
+	b->frames += n;
+	counter_add(&w->counters->frames_in, n);
+	counter_add(&w->counters->bytes_in, bytes);
+}
+
+static void parse_burst(struct worker *w, struct burst *b)
+{
+	for (unsigned i = 0; i < b->frames; i++)
+		rte_prefetch0(rte_pktmbuf_mtod(b->mbufs[i], void *));
+	for (unsigned i = 0; i < b->frames; i++) {
+		struct rte_mbuf *m = b->mbufs[i];
+
+		if (b->datagrams[i].payload) /* injected by control, parsed before */
+			b->verdicts[i] = FRAME_RECORDS;
+		else if (m->nb_segs != 1)
+			b->verdicts[i] = FRAME_DROP_TRUNCATED;
+		else
+			b->verdicts[i] =
+				(uint8_t)parse_frame(&w->local, rte_pktmbuf_mtod(m, uint8_t *), m->data_len,
+						     port_checksum(&w->port, m), &b->datagrams[i]);
+	}
+}
+
+/* ARP, neighbour discovery, echo: rare, answered in place. */
+static void neigh_burst(struct worker *w, struct burst *b)
+{
+	for (unsigned i = 0; i < b->frames; i++) {
+		struct rte_mbuf *m = b->mbufs[i];
+		size_t len;
+
+		if (likely(b->verdicts[i] != FRAME_NEIGHBOUR && b->verdicts[i] != FRAME_ECHO))
+			continue;
+		len = neigh_answer(&w->local, rte_pktmbuf_mtod(m, uint8_t *), m->data_len,
+				   m->data_len + rte_pktmbuf_tailroom(m));
+		if (len == 0)
+			continue;
+		m->data_len = (uint16_t)len;
+		m->pkt_len = (uint32_t)len;
+		m->ol_flags = 0;
+		rte_mbuf_refcnt_update(m, 1);
+		send_frame(w, m);
+	}
+}
+
+/* Lines up the next records of the burst's datagrams. False when there are none left. A record that cannot be
+ * told apart takes the rest of its datagram with it: RFC 6347 4.1.1. */
+static bool record_burst(struct worker *w, struct burst *b)
+{
+	b->records = 0;
+	while (b->frame_at < b->frames && b->records < BURST_RECORDS) {
+		const struct datagram *d = &b->datagrams[b->frame_at];
+		struct inbound *in = &b->in[b->records];
+		enum record_verdict verdict = RECORD_APP;
+		size_t len;
+
+		if (b->verdicts[b->frame_at] != FRAME_RECORDS || b->offset_at >= d->payload_len) {
+			b->frame_at++;
+			b->offset_at = 0;
+			continue;
+		}
+		len = record_read(d->payload + b->offset_at, d->payload_len - b->offset_at, &in->record,
+				  &verdict);
+		b->offset_at = len ? b->offset_at + (uint32_t)len : d->payload_len;
+		in->frame = (uint8_t)b->frame_at;
+		in->slot = SESSION_NONE;
+		in->verdict = (uint8_t)verdict;
+		b->records++;
+	}
+	counter_add(&w->counters->records_in, b->records);
+	return b->records != 0;
+}
+
+static void count_records(struct worker *w, const struct burst *b)
+{
+	for (unsigned i = 0; i < b->records; i++)
+		counter_add(&w->counters->records[b->in[i].verdict], 1);
+}
+
+/* The only exit of a received frame. */
+static void dispose_burst(struct worker *w, struct burst *b)
+{
+	unsigned gone = 0;
+
+	for (unsigned i = 0; i < b->frames; i++) {
+		counter_add(&w->counters->frames[b->verdicts[i]], 1);
+		b->datagrams[i].payload = NULL;
+		if (b->verdicts[i] != FRAME_STEERED)
+			b->mbufs[gone++] = b->mbufs[i];
+	}
+	rte_pktmbuf_free_bulk(b->mbufs, gone);
+	b->frames = 0;
+	b->parsed = 0;
+	b->frame_at = 0;
+	b->offset_at = 0;
+}
+
+static void expire_sessions(struct worker *w, uint64_t now_ns)
+{
+	uint32_t slots[16];
+	unsigned n = session_expire(w->sessions, now_ns, slots, RTE_DIM(slots));
+
+	for (unsigned i = 0; i < n; i++)
+		worker_end_session(w, slots[i], SLUICE_REASON_IDLE);
+}
+
+/* What the turn has written becomes visible to the application and to control, once. */
+static void publish(struct worker *w)
+{
+	worker_flush_ended(w);
+	if (w->uplink && w->uplink_dirty)
+		uplink_publish(w->uplink);
+	w->uplink_dirty = false;
+	if (w->mailed)
+		mailbox_publish(&w->link->to_control);
+	w->mailed = false;
+}
+
+unsigned worker_poll(struct worker *w, uint64_t now_ns)
+{
+	struct burst *b = &w->burst;
+	unsigned work;
+
+	work = worker_read_mail(w, now_ns); /* install, remove, transmit: applied between bursts only */
+	stage_end(w, STAGE_MAIL);
+	receive_burst(w, b);
+	work += b->frames;
+	stage_end(w, STAGE_RECEIVE);
+	if (b->frames) {
+		parse_burst(w, b);
+		neigh_burst(w, b);
+		steer_burst(w, b);
+		stage_end(w, STAGE_PARSE);
+		while (record_burst(w, b)) {
+			receive_classify_burst(w, b, now_ns);
+			receive_open_burst(w, b, now_ns);
+			count_records(w, b);
+		}
+		dispose_burst(w, b);
+		stage_end(w, STAGE_DISPOSE);
+	}
+	work += send_burst(w, now_ns);
+	expire_sessions(w, now_ns);
+	publish(w);
+	send_flush(w);
+	stage_end(w, STAGE_SEND);
+	return work;
+}
+
+/* Sleeps until mail, a message from the application or the time comes: the port itself is asked again after
+ * idle_us at the latest. The first turns without work only pause, so that a burst in progress is not slept
+ * through. */
+static void worker_idle(struct worker *w)
+{
+	enum { TURNS_BEFORE_SLEEP = 200 };
+	struct pollfd fds[2] = {{.fd = w->link->to_worker.event_fd, .events = POLLIN}, {.fd = -1}};
+	struct timespec wait = {.tv_nsec = (long)w->idle_us * 1000L};
+	bool may_sleep;
+
+	if (w->poll || ++w->idle_turns < TURNS_BEFORE_SLEEP) {
+		rte_pause();
+		return;
+	}
+	if (w->idle_turns < TURNS_BEFORE_SLEEP + 20) /* 20 short sleeps before the long ones */
+		wait.tv_nsec = RTE_MIN(50000L, wait.tv_nsec);
+	may_sleep = spsc_sleep(&w->link->to_worker.consumer);
+	if (may_sleep && w->uplink) {
+		fds[1] = (struct pollfd){.fd = w->uplink->wake_fd, .events = POLLIN};
+		may_sleep = uplink_sleep(w->uplink);
+	}
+	if (may_sleep && w->tx_count == 0 && ppoll(fds, RTE_DIM(fds), &wait, NULL) > 0 &&
+	    (fds[0].revents & POLLIN)) {
+		uint64_t ignored;
+
+		(void)!read(fds[0].fd, &ignored, sizeof(ignored));
+	}
+	spsc_awake(&w->link->to_worker.consumer);
+	if (w->uplink)
+		uplink_awake(w->uplink);
+}
+
+int worker_run(void *worker)
+{
+	struct worker *w = worker;
+
+	while (!w->stopped) {
+		unsigned work = worker_poll(w, clock_ns());
+
+		counter_add(&w->counters->polls, 1);
+		if (work) {
+			w->idle_turns = 0;
+			continue;
+		}
+		counter_add(&w->counters->polls_idle, 1);
+		if (w->stopping && session_live_count(w->sessions) == 0 &&
+		    session_down_pending(w->sessions) == SESSION_NONE)
+			w->stopped = true;
+		else
+			worker_idle(w);
+	}
+	send_flush(w);
+	return 0;
+}
+
+static int worker_init(struct worker *w, const struct worker_setup *s)
+{
+	const struct config *c = s->config;
+	struct session_limits limits = {
+		.max = c->sessions.max,
+		.reserved_max = c->handshakes.max,
+		.big_max = c->sessions.max,
+		.idle_timeout_s = c->sessions.idle_timeout_s,
+		.worker = s->index,
+	};
+	uint64_t seed;
+
+	if (random_block((unsigned char *)&seed, sizeof(seed)) != 0)
+		return -EIO;
+	w->index = s->index;
+	w->workers = (uint16_t)c->workers.count;
+	w->poll = c->workers.idle == CONFIG_IDLE_POLL;
+	w->idle_us = c->workers.idle_us;
+	w->link = s->link;
+	w->counters = s->link->counters;
+	w->steer = s->steer;
+	w->local = s->local;
+	w->mtu = (uint16_t)c->port.mtu;
+	w->failed_tags_max = c->sessions.failed_tags_max;
+	port_queue_init(&w->port, s->port, s->index);
+	w->sessions = session_table_new(&limits, s->cid_key, clock_ns());
+	w->pending = pending_new(c->handshakes.max, seed);
+	w->crypto = record_crypto_new(s->crypto);
+	return w->sessions && w->pending && w->crypto ? 0 : -ENOMEM;
+}
+
+struct worker *worker_new(const struct worker_setup *setup, char *error, size_t error_len)
+{
+	struct worker *w = rte_zmalloc("worker", sizeof(*w), RTE_CACHE_LINE_SIZE);
+
+	if (w && worker_init(w, setup) == 0)
+		return w;
+	snprintf(error, error_len,
+		 "worker %u: no memory for %u sessions and %u handshakes: lower sessions.max or "
+		 "handshakes.max",
+		 setup->index, setup->config->sessions.max, setup->config->handshakes.max);
+	worker_free(w);
+	return NULL;
+}
+
+void worker_free(struct worker *w)
+{
+	if (!w)
+		return;
+	rte_pktmbuf_free_bulk(w->tx, w->tx_count);
+	rte_pktmbuf_free_bulk(w->spare, w->spare_count);
+	session_table_free(w->sessions);
+	pending_free(w->pending);
+	record_crypto_free(w->crypto);
+	cookie_secrets_wipe(&w->cookies);
+	rte_free(w);
+}
