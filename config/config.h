@@ -111,6 +111,9 @@ void config_free(struct config *c);
  * config/sluice.yaml holds. */
 void config_print_schema(FILE *out);
 
+/* Prints the manual page sluice.yaml(5) in man(7) form: the same, for `man`. */
+void config_print_manual(FILE *out);
+
 /* Takes port.ipv4 or port.ipv6 apart: "192.0.2.1/24". ip in network byte order, IPv4 as ::ffff:a.b.c.d with
  * prefix_len up to 32. False when it is neither. */
 bool config_parse_prefix(const char *text, uint8_t ip[16], unsigned *prefix_len);

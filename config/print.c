@@ -85,3 +85,97 @@ void config_print_schema(FILE *out)
 	fputc('\n', out);
 	print_section(out, NULL);
 }
+
+/* ---- sluice.yaml(5) */
+
+/* man(7): a hyphen that is to be typed is \-, a backslash \e, and no line begins with a dot or an apostrophe.
+ */
+static void print_roff(FILE *out, const char *text)
+{
+	for (const char *c = text; *c != 0; c++) {
+		if (c == text && (*c == '.' || *c == '\''))
+			fputs("\\&", out);
+		if (*c == '-')
+			fputs("\\-", out);
+		else if (*c == '\\')
+			fputs("\\e", out);
+		else
+			fputc(*c, out);
+	}
+	fputc('\n', out);
+}
+
+static void print_manual_option(FILE *out, const struct config_option *o)
+{
+	char key[64], allowed[256], line[512];
+
+	fputs(".TP\n.B ", out);
+	print_roff(out, option_key(o, key, sizeof(key)));
+	print_roff(out, o->help);
+	snprintf(line, sizeof(line), "It is %s; %s%s.", option_allowed(o, allowed, sizeof(allowed)),
+		 o->fallback != NULL ? "default: " : "no default", o->fallback != NULL ? o->fallback : "");
+	print_roff(out, line);
+	if (o->fallback == NULL && o->example != NULL) {
+		snprintf(line, sizeof(line), "Example: %s", o->example);
+		print_roff(out, line);
+	}
+}
+
+static void print_manual_section(FILE *out, const char *section)
+{
+	const struct config_option *options;
+	unsigned count;
+
+	options = schema_options(&count);
+	for (unsigned i = 0; i < count; i++)
+		if (section != NULL ? options[i].section != NULL && strcmp(options[i].section, section) == 0
+				    : options[i].section == NULL)
+			print_manual_option(out, &options[i]);
+}
+
+static const char manual_head[] =
+	".TH SLUICE.YAML 5 \"\" Sluice \"File formats\"\n"
+	".SH NAME\nsluice.yaml \\- configuration of the Sluice DTLS gateway\n"
+	".SH DESCRIPTION\n"
+	"One YAML file holds the whole configuration of\n.BR sluice (8).\n"
+	"It is read once at start. Nothing starts unless every value is within its bounds and every file "
+	"that it "
+	"names can be used; the message names the line, the key, the value and what is allowed.\n"
+	".PP\n"
+	"An option that is left out, or left empty, has its default. An unknown key is an error. The file is "
+	"UTF\\-8, "
+	"one document, at most 256 KiB, without anchors, aliases and tags.\n"
+	".PP\n"
+	"The smallest useful file:\n"
+	".PP\n.RS\n.nf\n"
+	"port:\n"
+	"  eal: [\"\\-\\-no\\-huge\", \"\\-m\", \"256\", \"\\-\\-no\\-pci\", \"\\-\\-vdev\", "
+	"\"net_tap0,iface=sluice0\"]\n"
+	"  ipv4: 10.77.0.1/24\n"
+	"credentials:\n"
+	"  psk_file: /etc/sluice/psk.txt\n"
+	".fi\n.RE\n";
+
+static const char manual_tail[] =
+	".SH FILES\n"
+	".TP\n.I /etc/sluice/sluice.yaml\nThe file that the systemd unit starts the gateway with.\n"
+	".TP\n.I /run/credentials/sluice.service/\nWhere the systemd unit puts the secrets that it hands "
+	"over.\n"
+	".SH SEE ALSO\n.BR sluice (8),\n.BR sluicectl (8)\n";
+
+void config_print_manual(FILE *out)
+{
+	const struct config_section *sections;
+	unsigned count;
+
+	fputs(manual_head, out);
+	sections = schema_sections(&count);
+	for (unsigned i = 0; i < count; i++) {
+		fprintf(out, ".SH %s\n", sections[i].name);
+		print_roff(out, sections[i].help);
+		print_manual_section(out, sections[i].name);
+	}
+	fputs(".SH OTHER OPTIONS\n", out);
+	print_manual_section(out, NULL);
+	fputs(manual_tail, out);
+}

@@ -48,7 +48,7 @@ static const struct config_section sections[] = {
 /* clang-format off: one option, one block */
 static const struct config_option options[] = {
 	{IN(workers, count), NUMBER(1, 64, "threads", "1"),
-	 .help = "Number of workers. The control thread shares its core with whatever else runs."},
+	 .help = "Number of workers. The control thread comes on top of them."},
 	{IN(workers, idle), CHOICE(idles, "sleep"),
 	 .help = "What a worker without packets does: sleep for short whiles, or poll and use its core fully "
 		 "for the lowest latency."},
