@@ -1,0 +1,350 @@
+/* See offer.h. */
+#include "controlplane/offer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+	VERSION_DTLS_1_0 = 0xfeff,
+	VERSION_DTLS_1_2 = 0xfefd,
+	EXTENSIONS_MAX = 64, /* in one ClientHello; real ones have up to twenty */
+	RENEGOTIATION_SCSV = 0x00ff,
+};
+
+enum extension_type {
+	EXTENSION_SERVER_NAME = 0,
+	EXTENSION_GROUPS = 10,
+	EXTENSION_POINT_FORMATS = 11,
+	EXTENSION_SIGNATURE_ALGORITHMS = 13,
+	EXTENSION_ENCRYPT_THEN_MAC = 22,
+	EXTENSION_EXTENDED_MASTER_SECRET = 23,
+	EXTENSION_SUPPORTED_VERSIONS = 43,
+	EXTENSION_CONNECTION_ID = 54,
+	EXTENSION_RENEGOTIATION_INFO = 0xff01,
+};
+
+/* secp256r1, secp384r1, secp521r1, x25519: nothing below 256 bits. */
+static const uint16_t groups[] = {23, 24, 25, 29};
+/* ecdsa with SHA-256, SHA-384, SHA-512. */
+static const uint16_t signatures[] = {0x0403, 0x0503, 0x0603};
+
+const char *alert_name(uint8_t description)
+{
+	static const struct {
+		uint8_t description;
+		const char *name;
+	} names[] = {
+		{0, "close_notify"},         {10, "unexpected_message"},
+		{20, "bad_record_mac"},      {21, "decryption_failed"},
+		{22, "record_overflow"},     {40, "handshake_failure"},
+		{42, "bad_certificate"},     {43, "unsupported_certificate"},
+		{44, "certificate_revoked"}, {45, "certificate_expired"},
+		{46, "certificate_unknown"}, {47, "illegal_parameter"},
+		{48, "unknown_ca"},          {49, "access_denied"},
+		{50, "decode_error"},        {51, "decrypt_error"},
+		{70, "protocol_version"},    {71, "insufficient_security"},
+		{80, "internal_error"},      {90, "user_canceled"},
+		{100, "no_renegotiation"},   {110, "unsupported_extension"},
+		{112, "unrecognized_name"},  {115, "unknown_psk_identity"},
+	};
+
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		if (names[i].description == description)
+			return names[i].name;
+	}
+	return "unknown alert";
+}
+
+/* ---- reading */
+
+struct reader {
+	const uint8_t *at, *end;
+	bool short_of; /* something did not fit: everything read since is empty */
+};
+
+static const uint8_t *read_bytes(struct reader *r, size_t len)
+{
+	const uint8_t *at = r->at;
+
+	if (r->short_of || (size_t)(r->end - r->at) < len) {
+		r->short_of = true;
+		return r->end;
+	}
+	r->at += len;
+	return at;
+}
+
+static unsigned read_number(struct reader *r, unsigned octets)
+{
+	const uint8_t *at = read_bytes(r, octets);
+	unsigned value = 0;
+
+	for (unsigned i = 0; i < octets && !r->short_of; i++)
+		value = value << 8 | at[i];
+	return value;
+}
+
+/* A vector whose length stands before it in `octets` bytes. */
+static struct bytes read_vector(struct reader *r, unsigned octets)
+{
+	unsigned len = read_number(r, octets);
+	const uint8_t *at = read_bytes(r, len);
+
+	return (struct bytes){.at = at, .len = r->short_of ? 0 : (uint16_t)len};
+}
+
+static bool refuse(struct refusal *refusal, uint8_t alert, const char *text)
+{
+	refusal->alert = alert;
+	snprintf(refusal->text, sizeof refusal->text, "%s", text);
+	return false;
+}
+
+static bool list_has(struct bytes list, uint16_t value)
+{
+	for (unsigned i = 0; i + 1 < list.len; i += 2) {
+		if ((list.at[i] << 8 | list.at[i + 1]) == value)
+			return true;
+	}
+	return false;
+}
+
+static bool lists_meet(struct bytes list, const uint16_t *ours, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (list_has(list, ours[i]))
+			return true;
+	}
+	return false;
+}
+
+/* The vector of two-byte values that fills a whole extension. */
+static bool read_list(struct bytes body, unsigned octets, struct bytes *out)
+{
+	struct reader r = {.at = body.at, .end = body.at + body.len};
+
+	*out = read_vector(&r, octets);
+	return !r.short_of && r.at == r.end && out->len >= 2 && out->len % 2 == 0;
+}
+
+/* RFC 6066 3: at most one host_name. Other kinds of names do not exist. */
+static bool read_server_name(struct bytes body, struct bytes *name)
+{
+	struct reader outer = {.at = body.at, .end = body.at + body.len};
+	struct bytes list = read_vector(&outer, 2);
+	struct reader r = {.at = list.at, .end = list.at + list.len};
+	unsigned kind = read_number(&r, 1);
+
+	*name = read_vector(&r, 2);
+	return !outer.short_of && outer.at == outer.end && !r.short_of && r.at == r.end && kind == 0 &&
+	       name->len > 0 && name->len <= 255;
+}
+
+static bool read_cid(struct bytes body, struct bytes *cid)
+{
+	struct reader r = {.at = body.at, .end = body.at + body.len};
+
+	*cid = read_vector(&r, 1);
+	return !r.short_of && r.at == r.end;
+}
+
+/* RFC 8422 5.1.2: whoever sends the list must be able to do uncompressed points. */
+static bool point_formats_fit(struct bytes body)
+{
+	struct reader r = {.at = body.at, .end = body.at + body.len};
+	struct bytes list = read_vector(&r, 1);
+
+	return !r.short_of && r.at == r.end && list.len > 0 && memchr(list.at, 0, list.len);
+}
+
+static bool versions_fit(struct bytes body)
+{
+	struct bytes list;
+
+	return read_list(body, 1, &list) && list_has(list, VERSION_DTLS_1_2);
+}
+
+static bool read_extension(unsigned type, struct bytes body, struct offer *offer, struct refusal *refusal)
+{
+	bool fits = true;
+
+	switch (type) {
+	case EXTENSION_SERVER_NAME:
+		fits = read_server_name(body, &offer->server_name);
+		break;
+	case EXTENSION_GROUPS:
+		fits = read_list(body, 2, &offer->groups);
+		break;
+	case EXTENSION_SIGNATURE_ALGORITHMS:
+		fits = read_list(body, 2, &offer->signature_algorithms);
+		break;
+	case EXTENSION_CONNECTION_ID:
+		fits = read_cid(body, &offer->cid);
+		break;
+	case EXTENSION_ENCRYPT_THEN_MAC:
+		fits = body.len == 0;
+		offer->encrypt_then_mac = true;
+		break;
+	case EXTENSION_EXTENDED_MASTER_SECRET:
+		fits = body.len == 0;
+		offer->extended_master_secret = true;
+		break;
+	case EXTENSION_POINT_FORMATS:
+		if (!point_formats_fit(body))
+			return refuse(refusal, ALERT_ILLEGAL_PARAMETER,
+				      "offers no uncompressed elliptic curve points");
+		break;
+	case EXTENSION_SUPPORTED_VERSIONS:
+		if (!versions_fit(body))
+			return refuse(refusal, ALERT_PROTOCOL_VERSION, "does not offer DTLS 1.2");
+		break;
+	case EXTENSION_RENEGOTIATION_INFO:
+		/* RFC 5746 3.6: empty in the first handshake of an association, and there is no other. */
+		if (body.len != 1 || body.at[0] != 0)
+			return refuse(refusal, ALERT_HANDSHAKE_FAILURE, "asks for a renegotiation");
+		break;
+	default: /* RFC 5246 7.4.1.4: unknown extensions are ignored. */
+		break;
+	}
+	return fits || refuse(refusal, ALERT_DECODE_ERROR, "malformed extension in the ClientHello");
+}
+
+static bool read_extensions(struct bytes all, struct offer *offer, struct refusal *refusal)
+{
+	struct reader r = {.at = all.at, .end = all.at + all.len};
+	uint16_t seen[EXTENSIONS_MAX];
+	unsigned count = 0;
+
+	while (r.at < r.end) {
+		unsigned type = read_number(&r, 2);
+		struct bytes body = read_vector(&r, 2);
+
+		if (r.short_of)
+			return refuse(refusal, ALERT_DECODE_ERROR, "malformed extensions in the ClientHello");
+		if (count == EXTENSIONS_MAX)
+			return refuse(refusal, ALERT_DECODE_ERROR, "too many extensions in the ClientHello");
+		/* RFC 5246 7.4.1.4: no type twice. */
+		for (unsigned i = 0; i < count; i++) {
+			if (seen[i] == type)
+				return refuse(refusal, ALERT_ILLEGAL_PARAMETER,
+					      "the same extension twice in the ClientHello");
+		}
+		seen[count++] = (uint16_t)type;
+		if (!read_extension(type, body, offer, refusal))
+			return false;
+	}
+	return true;
+}
+
+bool offer_read(const uint8_t *body, size_t len, struct offer *offer, struct refusal *refusal)
+{
+	struct reader r = {.at = body, .end = body + len};
+	struct bytes session_id, compression, extensions = {0};
+
+	memset(offer, 0, sizeof *offer);
+	offer->version = (uint16_t)read_number(&r, 2);
+	offer->random = read_bytes(&r, 32);
+	session_id = read_vector(&r, 1);
+	(void)read_vector(&r, 1); /* the cookie: verified by the worker */
+	offer->suites = read_vector(&r, 2);
+	compression = read_vector(&r, 1);
+	if (r.at < r.end)
+		extensions = read_vector(&r, 2);
+	if (r.short_of || r.at != r.end || session_id.len > 32 || offer->suites.len < 2 ||
+	    offer->suites.len % 2 != 0 || compression.len < 1)
+		return refuse(refusal, ALERT_DECODE_ERROR, "malformed ClientHello");
+	/* DTLS counts its versions downwards. A newer client names 1.2 here (RFC 8446 4.1.2). */
+	if (offer->version >> 8 != 0xfe || offer->version > VERSION_DTLS_1_2)
+		return refuse(refusal, ALERT_PROTOCOL_VERSION,
+			      offer->version == VERSION_DTLS_1_0 ? "speaks DTLS 1.0 only"
+								 : "speaks an unknown version of DTLS");
+	if (!memchr(compression.at, 0, compression.len))
+		return refuse(refusal, ALERT_ILLEGAL_PARAMETER, "offers compression only");
+	return read_extensions(extensions, offer, refusal);
+}
+
+/* ---- choosing */
+
+static bool needs_curve(const struct suite *s)
+{
+	return strncmp(s->name, "TLS_ECDHE_", 10) == 0;
+}
+
+/* NULL when the suite can be negotiated with this offer, otherwise why not. */
+static const char *suite_obstacle(const struct offer *offer, const struct suite *s)
+{
+	/* RFC 8422 5.1: without the extension the choice is ours. */
+	if (needs_curve(s) && offer->groups.at &&
+	    !lists_meet(offer->groups, groups, sizeof groups / sizeof groups[0]))
+		return "offers no elliptic curve of 256 bits or more that is enabled";
+	/* RFC 5246 7.4.1.4.1: without the extension it can do SHA-1 only, which is never used (RFC 9155). */
+	if (s->credential == SUITE_CERTIFICATE &&
+	    !lists_meet(offer->signature_algorithms, signatures, sizeof signatures / sizeof signatures[0]))
+		return "offers no signature algorithm that is enabled (ECDSA with SHA-256 or better)";
+	return NULL;
+}
+
+static void describe_suites(const struct offer *offer, struct refusal *refusal)
+{
+	size_t used;
+
+	snprintf(refusal->text, sizeof refusal->text, "offers only cipher suites that are not enabled:");
+	used = strlen(refusal->text);
+	for (unsigned i = 0; i + 1 < offer->suites.len; i += 2) {
+		uint16_t id = (uint16_t)(offer->suites.at[i] << 8 | offer->suites.at[i + 1]);
+		const struct suite *s = suite_by_id(id);
+		size_t left = sizeof refusal->text - used;
+		int n;
+
+		if (id == RENEGOTIATION_SCSV)
+			continue;
+		n = s ? snprintf(refusal->text + used, left, " %s", s->name)
+		      : snprintf(refusal->text + used, left, " 0x%04x", id);
+		if (n < 0 || (size_t)n + 5 > left) {
+			snprintf(refusal->text + used, left, " ...");
+			return;
+		}
+		used += (size_t)n;
+	}
+}
+
+/* RFC 9146: MAC-then-encrypt with a CID does not interoperate, and encrypt-then-MAC is there for all who can
+ * do CIDs. */
+static bool cid_fits(const struct offer *offer, const struct offer_policy *policy, const struct suite *s)
+{
+	if (!offer->cid.at || offer->cid.len > policy->cid_len_max)
+		return false;
+	return protection_get(s->protection)->aead || offer->encrypt_then_mac;
+}
+
+bool offer_choose(const struct offer *offer, const struct offer_policy *policy, struct offer_choice *choice,
+		  struct refusal *refusal)
+{
+	const char *obstacle = NULL;
+	bool common = false;
+
+	if (policy->require_ems && !offer->extended_master_secret)
+		return refuse(refusal, ALERT_HANDSHAKE_FAILURE,
+			      "does not offer the extended master secret (RFC 7627)");
+	for (unsigned i = 0; i < policy->suites_count; i++) {
+		const struct suite *s = policy->suites[i];
+
+		if (!list_has(offer->suites, s->id))
+			continue;
+		const char *why_not = suite_obstacle(offer, s);
+
+		if (!why_not) {
+			*choice = (struct offer_choice){
+				.suite = s, .first_common = !common, .take_cid = cid_fits(offer, policy, s)};
+			return true;
+		}
+		common = true;
+		obstacle = why_not;
+	}
+	refusal->alert = ALERT_HANDSHAKE_FAILURE;
+	if (obstacle)
+		snprintf(refusal->text, sizeof refusal->text, "%s", obstacle);
+	else
+		describe_suites(offer, refusal);
+	return false;
+}

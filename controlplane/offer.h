@@ -1,0 +1,75 @@
+/* What a ClientHello offers, and whether that is enough for us (pure): RFC 5246 7.4.1.2, RFC 6347 4.2.1.
+ * Judged before any WOLFSSL object exists, so that a refusal costs little, carries the right alert, and can
+ * be told to the operator in words. Any thread; nothing is allocated; the pointers lie inside the
+ * ClientHello.
+ */
+#ifndef CONTROLPLANE_OFFER_H
+#define CONTROLPLANE_OFFER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "crypto/suite.h"
+
+/* RFC 5246 7.2, RFC 4279, RFC 6066. */
+enum alert_description {
+	ALERT_CLOSE_NOTIFY = 0,
+	ALERT_UNEXPECTED_MESSAGE = 10,
+	ALERT_HANDSHAKE_FAILURE = 40,
+	ALERT_BAD_CERTIFICATE = 42,
+	ALERT_ILLEGAL_PARAMETER = 47,
+	ALERT_DECODE_ERROR = 50,
+	ALERT_DECRYPT_ERROR = 51,
+	ALERT_PROTOCOL_VERSION = 70,
+	ALERT_INTERNAL_ERROR = 80,
+};
+
+const char *alert_name(uint8_t description); /* never NULL */
+
+/* Why a handshake ends without a session: for the peer, and for the operator. */
+struct refusal {
+	uint8_t alert; /* enum alert_description */
+	char text[200];
+};
+
+struct bytes {
+	const uint8_t *at; /* NULL: the extension is absent */
+	uint16_t len;
+};
+
+struct offer {
+	const uint8_t *random; /* 32 bytes */
+	struct bytes suites;
+	struct bytes server_name; /* host_name, without its length */
+	struct bytes groups;
+	struct bytes signature_algorithms;
+	struct bytes cid; /* the CID that the client wants in what we send; zero length is an offer too */
+	uint16_t version;
+	bool encrypt_then_mac, extended_master_secret;
+};
+
+/* What we can do and insist on. */
+struct offer_policy {
+	const struct suite *const *suites; /* in order of preference */
+	unsigned suites_count;
+	bool require_ems;     /* RFC 7627 */
+	unsigned cid_len_max; /* longest CID of a peer that can be taken up */
+};
+
+/* What a handshake with this offer will come to. */
+struct offer_choice {
+	const struct suite *suite;
+	bool first_common; /* it is also the first of our list that the client names */
+	bool take_cid;     /* RFC 9146 may be negotiated */
+};
+
+/* Reads the body of a ClientHello. False with *refusal filled when it is malformed (decode_error), of a
+ * version that we do not speak (protocol_version) or breaks a rule (illegal_parameter). */
+bool offer_read(const uint8_t *body, size_t len, struct offer *offer, struct refusal *refusal);
+
+/* Chooses by our preference. False with *refusal filled when nothing fits. */
+bool offer_choose(const struct offer *offer, const struct offer_policy *policy, struct offer_choice *choice,
+		  struct refusal *refusal);
+
+#endif

@@ -1,0 +1,41 @@
+/* What a handshake proved about its peer, and how the application is told: the fields of SESSION_UP. Control
+ * thread.
+ */
+#ifndef CONTROLPLANE_PROOF_H
+#define CONTROLPLANE_PROOF_H
+
+#include "controlplane/credential.h"
+#include "dataplane/address.h"
+
+enum {
+	CREDENTIAL_ID_MAX = 255,
+	/* All fields at their longest, each with its header and padding. */
+	SESSION_UP_MAX = sizeof(struct sluice_session_up) + IDENTITIES_MAX * (4 + IDENTITY_MAX + 1) +
+			 (4 + CREDENTIAL_ID_MAX + 1) + (4 + TENANT_MAX + 1) + (4 + 256),
+};
+
+struct proof {
+	uint8_t credential; /* enum sluice_credential */
+	uint8_t id_len;
+	uint8_t id[CREDENTIAL_ID_MAX]; /* PSK identity, or the certificate's name */
+	struct registree registree;
+};
+
+/* A registree without a record of its own: the credential's name is its identity. id is cut at IDENTITY_MAX.
+ */
+void registree_by_credential(struct registree *r, const uint8_t *id, size_t id_len);
+
+/* Fills proof from a verified certificate in DER. Its name: the first URI among its alternative names,
+ * otherwise the first DNS name, otherwise the common name of its subject. 0 or -EINVAL. */
+int proof_from_certificate(struct proof *proof, const uint8_t *der, size_t der_len);
+
+/* True when every certificate's signature uses SHA-256 or better. A trust anchor's own signature means
+ * nothing and is not asked about. */
+bool certificate_hash_fits(const uint8_t *der, size_t der_len);
+
+/* Writes SESSION_UP with its fields; out has SESSION_UP_MAX bytes and is aligned for the struct. proof NULL:
+ * nothing is known about the peer. Returns the length. */
+size_t session_up_write(void *out, struct sluice_ref ref, const struct peer_address *peer, uint16_t suite,
+			bool has_cid, const struct proof *proof, const uint8_t *sni, size_t sni_len);
+
+#endif

@@ -1,0 +1,23 @@
+/* The credential store "file": pre-shared keys from one text file, read whole at start.
+ *
+ *   # a comment, an empty line
+ *   identity:hexkey        the key is behind the last colon; the identity is its name for the application too
+ */
+#ifndef CONTROLPLANE_PSK_FILE_H
+#define CONTROLPLANE_PSK_FILE_H
+
+#include "controlplane/credential.h"
+
+struct psk_file;
+
+extern const struct credential_store psk_file_store;
+
+/* Main thread. Refuses a file that others may read. NULL on failure with a readable sentence in error: the
+ * file, the line, what is wrong with it; never a key. */
+struct psk_file *psk_file_open(const char *path, char *error, size_t error_len);
+/* Wipes every key. NULL is fine. */
+void psk_file_close(struct psk_file *f);
+
+uint32_t psk_file_count(const struct psk_file *f);
+
+#endif

@@ -1,0 +1,269 @@
+/* See tls.h. */
+#include "controlplane/tls.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <wolfssl/error-ssl.h>
+#include <wolfssl/wolfcrypt/dh.h>
+#include <wolfssl/wolfcrypt/error-crypt.h>
+
+#include "controlplane/handshake.h"
+
+enum { ECC_BITS_MIN = 256, RSA_BITS_MIN = 2048, CIPHER_LIST_MAX = 1024 };
+
+static const struct {
+	int error;
+	const char *text;
+} error_texts[] = {
+	{ASN_NO_SIGNER_E, "the client's certificate chain ends at an unknown root"},
+	{ASN_SELF_SIGNED_E, "the client's certificate is self-signed and not trusted"},
+	{ASN_AFTER_DATE_E, "the client's certificate has expired"},
+	{ASN_BEFORE_DATE_E, "the client's certificate is not valid yet"},
+	{ASN_SIG_CONFIRM_E, "a signature in the client's certificate chain is wrong"},
+	{ASN_SIG_HASH_E, "the client's certificate is signed with a hash that is not enabled"},
+	{ASN_SIG_KEY_E, "the client's certificate has a key of a kind that is not enabled"},
+	{EXTKEYUSAGE_E, "the client's certificate is not meant for clients (extended key usage)"},
+	{NO_PEER_CERT, "the client sent no certificate, and one is required"},
+	{NO_PEER_VERIFY, "the client did not prove that it has its certificate's key"},
+	{SIG_VERIFY_E, "the client's signature is wrong: it does not have its certificate's key"},
+	{VERIFY_CERT_ERROR, "the client's certificate was refused"},
+	{VERIFY_FINISHED_ERROR, "the client's Finished does not match the handshake"},
+	{ECC_KEY_SIZE_E, "the client's key is shorter than 256 bits"},
+	{RSA_KEY_SIZE_E, "the client's RSA key is shorter than 2048 bits"},
+	{MATCH_SUITE_ERROR, "no cipher suite in common"},
+	{ECC_PEERKEY_ERROR, "the client's public value is not a point on the curve"},
+	{CLIENT_ID_ERROR, "the PSK identity is longer than 128 bytes"},
+	{PSK_KEY_ERROR, "no usable key for the PSK identity"},
+	{OUT_OF_ORDER_E, "handshake messages in a wrong order"},
+	{DUPLICATE_MSG_E, "a handshake message came twice"},
+	{BUFFER_ERROR, "a malformed handshake message"},
+	{HANDSHAKE_SIZE_ERROR, "a handshake message is too long"},
+};
+
+const char *tls_error_text(int wolfssl_error)
+{
+	for (size_t i = 0; i < sizeof error_texts / sizeof error_texts[0]; i++) {
+		if (error_texts[i].error == wolfssl_error)
+			return error_texts[i].text;
+	}
+	return wolfSSL_ERR_reason_error_string((unsigned long)wolfssl_error);
+}
+
+int tls_global_init(void)
+{
+	return wolfSSL_Init() == WOLFSSL_SUCCESS ? 0 : -ENOMEM;
+}
+
+void tls_global_fini(void)
+{
+	wolfSSL_Cleanup();
+}
+
+/* ---- suites */
+
+static bool suite_wanted(const struct config_tls *c, const struct suite *s, unsigned *place)
+{
+	if (c->suites_count == 0)
+		return s->by_default;
+	for (unsigned i = 0; i < c->suites_count; i++) {
+		if (strcmp(c->suites[i], s->name) == 0) {
+			*place = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Suites without the credential that they need are left out: a listener without certificate never falls into
+ * certificate mode, and one without keys never into PSK mode. */
+static bool suite_possible(const struct tls *t, const struct config_tls *c, const struct suite *s)
+{
+	return s->credential == SUITE_PSK ? t->credentials.ops != NULL : c->certificate != NULL;
+}
+
+static void choose_suites(struct tls *t, const struct config_tls *c)
+{
+	const struct suite *by_place[TLS_SUITES_MAX] = {0};
+	unsigned count, n = 0;
+	const struct suite *all = suite_all(&count);
+
+	for (unsigned i = 0; i < count && i < TLS_SUITES_MAX; i++) {
+		unsigned place = i;
+
+		if (suite_wanted(c, &all[i], &place) && suite_possible(t, c, &all[i]) &&
+		    place < TLS_SUITES_MAX)
+			by_place[place] = &all[i];
+	}
+	for (unsigned i = 0; i < TLS_SUITES_MAX; i++) {
+		if (by_place[i])
+			t->suites[n++] = by_place[i];
+	}
+	t->policy.suites = t->suites;
+	t->policy.suites_count = n;
+}
+
+static int set_suites(struct tls *t, const struct config_tls *c, char *error, size_t error_len)
+{
+	char list[CIPHER_LIST_MAX] = "";
+	size_t used = 0;
+
+	choose_suites(t, c);
+	if (t->policy.suites_count == 0) {
+		snprintf(error, error_len,
+			 "none of the cipher suites can be used: PSK suites need a credential store, "
+			 "certificate "
+			 "suites need tls.certificate");
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < t->policy.suites_count; i++) {
+		const struct suite *s = t->suites[i];
+
+		/* Each alone first: in a list wolfSSL passes over what it does not know. */
+		if (wolfSSL_CTX_set_cipher_list(t->ctx, s->wolfssl_name) != WOLFSSL_SUCCESS) {
+			snprintf(error, error_len, "tls.suites: this build of wolfSSL does not have %s",
+				 s->name);
+			return -ENOTSUP;
+		}
+		used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ":" : "",
+					 s->wolfssl_name);
+		if (used >= sizeof list) {
+			snprintf(error, error_len, "tls.suites: too many");
+			return -E2BIG;
+		}
+	}
+	if (wolfSSL_CTX_set_cipher_list(t->ctx, list) != WOLFSSL_SUCCESS) {
+		snprintf(error, error_len, "tls.suites: wolfSSL does not take %s", list);
+		return -ENOTSUP;
+	}
+	return 0;
+}
+
+/* ---- certificates */
+
+static int load_certificate(struct tls *t, const struct config_tls *c, char *error, size_t error_len)
+{
+	int ret;
+
+	if (!c->certificate)
+		return 0;
+	if (!c->key) {
+		snprintf(error, error_len, "tls.key is missing: tls.certificate needs it");
+		return -EINVAL;
+	}
+	ret = wolfSSL_CTX_use_certificate_chain_file(t->ctx, c->certificate);
+	if (ret != WOLFSSL_SUCCESS) {
+		snprintf(error, error_len,
+			 "tls.certificate: %s cannot be used as a certificate chain in PEM: %s",
+			 c->certificate, wolfSSL_ERR_reason_error_string((unsigned long)ret));
+		return -EINVAL;
+	}
+	ret = wolfSSL_CTX_use_PrivateKey_file(t->ctx, c->key, WOLFSSL_FILETYPE_PEM);
+	if (ret != WOLFSSL_SUCCESS) {
+		snprintf(error, error_len, "tls.key: %s cannot be used as a private key in PEM: %s", c->key,
+			 wolfSSL_ERR_reason_error_string((unsigned long)ret));
+		return -EINVAL;
+	}
+	if (wolfSSL_CTX_check_private_key(t->ctx) != WOLFSSL_SUCCESS) {
+		snprintf(error, error_len, "tls.key: %s does not belong to the certificate in %s", c->key,
+			 c->certificate);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* FAIL_EXCEPT_PSK: a client that uses a PSK suite has no certificate, and needs none. */
+static int set_client_certificates(struct tls *t, const struct config_tls *c, char *error, size_t error_len)
+{
+	int mode = WOLFSSL_VERIFY_PEER;
+
+	t->client_certificate = c->client_certificate;
+	if (c->client_certificate == CONFIG_CLIENT_CERTIFICATE_NONE || !c->certificate) {
+		wolfSSL_CTX_set_verify(t->ctx, WOLFSSL_VERIFY_NONE, NULL);
+		return 0;
+	}
+	if (!c->trust_anchors) {
+		snprintf(error, error_len, "tls.trust_anchors is missing: client certificates need it");
+		return -EINVAL;
+	}
+	if (wolfSSL_CTX_load_verify_locations(t->ctx, c->trust_anchors, NULL) != WOLFSSL_SUCCESS) {
+		snprintf(error, error_len, "tls.trust_anchors: %s holds no usable certificates in PEM",
+			 c->trust_anchors);
+		return -EINVAL;
+	}
+	if (c->client_certificate == CONFIG_CLIENT_CERTIFICATE_REQUIRED)
+		mode |= WOLFSSL_VERIFY_FAIL_EXCEPT_PSK;
+	wolfSSL_CTX_set_verify(t->ctx, mode, handshake_verify_certificate);
+	return 0;
+}
+
+/* ---- the rest */
+
+static int set_groups(WOLFSSL_CTX *ctx)
+{
+	static const word16 groups[] = {WOLFSSL_ECC_SECP256R1, WOLFSSL_ECC_SECP384R1, WOLFSSL_ECC_SECP521R1,
+					WOLFSSL_ECC_X25519};
+	const DhParams *dh = wc_Dh_ffdhe2048_Get();
+
+	for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) {
+		if (wolfSSL_CTX_UseSupportedCurve(ctx, groups[i]) != WOLFSSL_SUCCESS)
+			return -ENOTSUP;
+	}
+	if (wolfSSL_CTX_SetMinEccKey_Sz(ctx, ECC_BITS_MIN) != WOLFSSL_SUCCESS ||
+	    wolfSSL_CTX_SetMinRsaKey_Sz(ctx, RSA_BITS_MIN) != WOLFSSL_SUCCESS ||
+	    wolfSSL_CTX_SetMinDhKey_Sz(ctx, RSA_BITS_MIN) != WOLFSSL_SUCCESS ||
+	    wolfSSL_CTX_SetTmpDH(ctx, dh->p, (int)dh->p_len, dh->g, (int)dh->g_len) != WOLFSSL_SUCCESS)
+		return -ENOTSUP;
+	return 0;
+}
+
+/* Resumption is off: a resumed session would come without its proven identity. */
+static int set_common(struct tls *t)
+{
+	if (wolfSSL_CTX_set_group_messages(t->ctx) != WOLFSSL_SUCCESS ||
+	    wolfSSL_CTX_set_session_cache_mode(t->ctx, WOLFSSL_SESS_CACHE_OFF) != WOLFSSL_SUCCESS ||
+	    wolfSSL_CTX_NoTicketTLSv12(t->ctx) != WOLFSSL_SUCCESS)
+		return -ENOTSUP;
+	if (t->credentials.ops)
+		wolfSSL_CTX_set_psk_server_callback(t->ctx, handshake_psk_key);
+	return set_groups(t->ctx);
+}
+
+struct tls *tls_new(const struct config *config, struct credentials credentials, char *error,
+		    size_t error_len)
+{
+	struct tls *t = calloc(1, sizeof *t);
+
+	snprintf(error, error_len, "out of memory");
+	if (!t)
+		return NULL;
+	t->credentials = credentials;
+	t->take_cid = config->sessions.cid;
+	t->packet_mtu = config->handshakes.mtu;
+	t->policy.require_ems = config->tls.require_ems;
+	t->policy.cid_len_max = (unsigned)wolfSSL_dtls_cid_max_size();
+	t->ctx = wolfSSL_CTX_new(wolfDTLSv1_2_server_method());
+	if (!t->ctx)
+		goto err;
+	if (load_certificate(t, &config->tls, error, error_len) ||
+	    set_client_certificates(t, &config->tls, error, error_len) ||
+	    set_suites(t, &config->tls, error, error_len))
+		goto err;
+	if (set_common(t)) {
+		snprintf(error, error_len, "this build of wolfSSL lacks what Sluice needs");
+		goto err;
+	}
+	return t;
+err:
+	tls_free(t);
+	return NULL;
+}
+
+void tls_free(struct tls *t)
+{
+	if (!t)
+		return;
+	wolfSSL_CTX_free(t->ctx);
+	free(t);
+}

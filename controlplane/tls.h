@@ -1,0 +1,47 @@
+/* What all handshakes of one listener share: a WOLFSSL_CTX with certificate, key and trust anchors, the
+ * suites in order of preference, and where keys are looked up. One today; later one per tenant and kind of
+ * certificate, chosen by the ClientHello. Made by the main thread at start, then read-only; used by the
+ * control thread.
+ */
+#ifndef CONTROLPLANE_TLS_H
+#define CONTROLPLANE_TLS_H
+
+#include <wolfssl/options.h>
+#include <wolfssl/ssl.h>
+
+#include "config/config.h"
+#include "controlplane/credential.h"
+#include "controlplane/offer.h"
+
+enum { TLS_SUITES_MAX = 32 };
+
+/* A store of credentials with its functions; ops NULL: none. */
+struct credentials {
+	const struct credential_store *ops;
+	void *store;
+};
+
+struct tls {
+	WOLFSSL_CTX *ctx;
+	const struct suite *suites[TLS_SUITES_MAX];
+	struct offer_policy policy; /* its suites are those above */
+	struct credentials credentials;
+	enum config_client_certificate client_certificate;
+	bool take_cid;       /* RFC 9146 when the client offers it */
+	uint32_t packet_mtu; /* of a handshake datagram, IP header included */
+};
+
+/* Once per process, before any struct tls; and the reverse. Main thread. */
+int tls_global_init(void);
+void tls_global_fini(void);
+
+/* NULL on failure with a readable sentence in error: which file, and what is wrong with it. credentials are
+ * borrowed until tls_free(). */
+struct tls *tls_new(const struct config *config, struct credentials credentials, char *error,
+		    size_t error_len);
+void tls_free(struct tls *t); /* no handshake may be left. NULL is fine */
+
+/* Why wolfSSL gave up, in the operator's words. Never NULL. */
+const char *tls_error_text(int wolfssl_error);
+
+#endif

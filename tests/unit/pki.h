@@ -1,0 +1,33 @@
+/* Certificates for tests, made on the spot in a directory of their own. */
+#ifndef TESTS_UNIT_PKI_H
+#define TESTS_UNIT_PKI_H
+
+#include <stdbool.h>
+
+enum pki_flaw {
+	PKI_GOOD,
+	PKI_EXPIRED,
+	PKI_FOR_SERVERS,
+	PKI_SHA1,
+	PKI_OTHER_ROOT,
+	PKI_SMALL_CURVE,
+	PKI_LARGE
+};
+
+struct pki {
+	char directory[64];
+	char ca[96], certificate[96], key[96]; /* of the gateway */
+};
+
+/* A root on P-256 and a certificate for the gateway ("gateway.example"). Aborts when that fails. */
+void pki_new(struct pki *p);
+/* Makes a client's certificate; files are directory/NAME.pem and directory/NAME.key. common_name NULL: no
+ * subject name; uri, dns NULL: no such alternative name. */
+void pki_client(const struct pki *p, const char *name, const char *common_name, const char *uri,
+		const char *dns, enum pki_flaw flaw);
+const char *pki_path(const struct pki *p, const char *name,
+		     const char *ending); /* static buffers, four in turn */
+/* Removes the directory. */
+void pki_free(struct pki *p);
+
+#endif
