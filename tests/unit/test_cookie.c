@@ -156,7 +156,7 @@ static void changed_parameters(void **state)
 		struct hello_parts h = good;
 
 		h.version = 0xfefc;
-		assert_int_equal(check_parts(&somebody, &h), HELLO_ANSWER);
+		assert_int_equal(check_parts(&somebody, &h), HELLO_REFUSED);
 		h = good;
 		h.random[rand() % 32] ^= (uint8_t)(1 << rand() % 8);
 		assert_int_equal(check_parts(&somebody, &h), HELLO_ANSWER);
@@ -268,7 +268,8 @@ static void never_more_out_than_in(void **state)
 	(void)state;
 }
 
-/* [H12] DTLS 1.0 only, and what is no DTLS version; 1.3 and later ones count down. */
+/* [H12] DTLS 1.0 only and versions that there are not: an alert, shorter than the hello, on the hello's
+ * sequence number. */
 static void versions(void **state)
 {
 	for (unsigned version = 0; version < 65536; version++) {
@@ -277,9 +278,20 @@ static void versions(void **state)
 					.suites_len = 2,
 					.compression_len = 1,
 					.extensions_len = -1};
-		bool good = version >> 8 == 0xfe && version <= 0xfefd;
+		enum hello_verdict expected = HELLO_REFUSED;
 
-		assert_int_equal(check_parts(&somebody, &h), good ? HELLO_ANSWER : HELLO_MALFORMED);
+		if (version == DTLS_1_2)
+			expected = HELLO_ANSWER;
+		else if (version >> 8 != 0xfe)
+			expected = HELLO_MALFORMED;
+		h.seq = version;
+		assert_int_equal(check_parts(&somebody, &h), expected);
+		if (expected == HELLO_REFUSED) {
+			const uint8_t alert[HELLO_ALERT_LEN] = {
+				21, 0xfe, 0xff, [9] = (uint8_t)(version >> 8), (uint8_t)version, 0, 2, 2, 70};
+
+			assert_memory_equal(answer, alert, sizeof(alert));
+		}
 	}
 	(void)state;
 }
