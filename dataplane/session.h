@@ -6,9 +6,9 @@
  *   address index: 64-byte buckets of 16-bit tags and slots
  *
  * Owner: one worker, every field, except session_table_new/free and the memory plan (start). All memory is
- * taken by session_table_new() in one mapping that holds no pointers and begins with a version, so that
- * another process can attach it. Lookups are in bulk. Time comes in as now_ns (CLOCK_MONOTONIC); idle expiry
- * and eviction go by ticks of SESSION_TICK_NS.
+ * taken by session_table_new() in one mapping that holds no pointers and begins with a version and a
+ * description of its layout, so that another process can attach it. Lookups are in bulk. Time comes in as
+ * now_ns (CLOCK_MONOTONIC); idle expiry and eviction go by ticks of SESSION_TICK_NS.
  */
 #ifndef DATAPLANE_SESSION_H
 #define DATAPLANE_SESSION_H
@@ -44,25 +44,28 @@ struct session_rx {
 _Static_assert(sizeof(struct session_rx) == 64, "one cache line");
 
 struct session_tx {
-	struct aead_key key;
+	/* First line: with session_rx all that opening needs, and sealing unless the peer has a CID. */
+	struct aead_key key; /* or big */
 	uint32_t big;
 	uint64_t epoch_seq_next; /* epoch << 48 | sequence number of the next record */
 	struct path path;        /* of the newest authenticated record */
-	uint16_t suite;
-	uint8_t cid_len; /* 0: plain records towards the peer */
+	uint8_t unverified;      /* peer moved and has not answered from there: RFC 9146 6 */
+	uint8_t cid_len;         /* 0: plain records towards the peer */
+	uint32_t announced;      /* attach count of the uplink that got SESSION_UP; 0: none */
+	/* Second line. */
 	uint8_t cid[RECORD_CID_MAX];
-	uint8_t down_reason;                    /* enum sluice_reason, in SESSION_DOWN_PENDING */
-	uint32_t announced;                     /* attach count of the uplink that got SESSION_UP; 0: none */
-	uint32_t unverified_in, unverified_out; /* bytes since the peer moved, until it answers: RFC 9146 6 */
-	uint8_t unverified;                     /* peer moved and has not answered from there */
-	uint8_t reserved[3];
-	uint32_t age_next, age_previous; /* the list of its age bucket */
+	uint16_t suite;
+	uint8_t down_reason; /* enum sluice_reason, in SESSION_DOWN_PENDING */
+	uint8_t reserved;
+	uint32_t unverified_in, unverified_out; /* bytes since the peer moved, until it answers */
+	uint32_t age_next, age_previous;        /* live: in its age bucket; ended: in order of ending */
 	uint32_t age_bucket;
 	uint32_t finished_seq; /* sequence number of the peer's Finished, low 32 bits */
 	uint32_t since_tick;   /* of the installation */
-	uint32_t reserved_for_growth[2];
+	uint32_t reserved_for_growth[3];
 };
 _Static_assert(sizeof(struct session_tx) == 128, "two cache lines");
+_Static_assert(offsetof(struct session_tx, cid) == 64, "the first line is full");
 
 struct session_table;
 
@@ -79,13 +82,31 @@ struct session_memory {
 	size_t rx, tx, big, index, other, total;
 	double per_session; /* total / max */
 };
+/* All 0 for limits that session_table_new() refuses: no session at all, more than 2^24 with the reserved
+ * ones, a worker above 255, big_max above max. */
 void session_memory_plan(const struct session_limits *limits, struct session_memory *out);
+
+/* What the mapping came from; anything but SESSION_PAGES_SMALL has 2 MiB pages. */
+enum session_pages {
+	SESSION_PAGES_RESERVED,  /* memfd of reserved huge pages */
+	SESSION_PAGES_ADVISED,   /* memfd in transparent huge pages */
+	SESSION_PAGES_COLLAPSED, /* memfd made huge piece by piece, as it comes into use */
+	SESSION_PAGES_ANONYMOUS, /* transparent huge pages that cannot be attached: handing over means copying
+				  */
+	SESSION_PAGES_SMALL,     /* memfd of 4 KiB pages */
+};
 
 /* cid_key: 16 random bytes, the same for all workers of a gateway. NULL with errno (ENOMEM, EINVAL) on
  * failure. */
 struct session_table *session_table_new(const struct session_limits *limits, const uint8_t cid_key[16],
 					uint64_t now_ns);
 void session_table_free(struct session_table *t); /* wipes every key; NULL is fine */
+enum session_pages session_table_pages(const struct session_table *t);
+const char *session_pages_text(enum session_pages pages);
+/* The memory for another process, or -1 (SESSION_PAGES_ANONYMOUS). The table keeps it. */
+int session_table_fd(const struct session_table *t);
+/* Slots in all: refs name one below. */
+uint32_t session_slots(const struct session_table *t);
 
 struct session_rx *session_rx(struct session_table *t, uint32_t slot); /* slot < slots; never NULL */
 struct session_tx *session_tx(struct session_table *t, uint32_t slot);
@@ -132,14 +153,17 @@ struct session_install {
 /* Makes the reserved slot live. *replaced is the slot of another live session with the same address
  * (SESSION_NONE: none), which the caller must end (RFC 6347 4.2.8); the address now leads to the new one.
  * *evicted is the least recently used session that must make room, to be ended by the caller as well. 0;
- * -ESTALE when ref is not reserved; -ENOSPC when no room can be made (big keys used up, or all slots wait for
- * their SESSION_DOWN). Wipes nothing of the caller's. */
+ * -ESTALE when ref is not reserved; -ENOSPC when big keys are used up; -EINVAL for a protection or CID length
+ * that cannot be. After an error nothing has changed, the slot is still reserved. Wipes nothing of the
+ * caller's. */
 int session_install(struct session_table *t, const struct session_install *in, uint64_t now_ns,
 		    uint32_t *replaced, uint32_t *evicted);
 
 /* Ends a live session: keys wiped, lookups find it no more. It keeps its ref in SESSION_DOWN_PENDING until
- * session_release(), so that the application learns of every end even when its ring is full. */
-void session_remove(struct session_table *t, uint32_t slot, enum sluice_reason reason);
+ * session_release(), so that the application learns of every end even when its ring is full; until then its
+ * slot is missing to session_reserve(). False, and nothing happens, when it was not live any more (two
+ * records of one burst may both end it). */
+bool session_remove(struct session_table *t, uint32_t slot, enum sluice_reason reason);
 void session_release(struct session_table *t, uint32_t slot);
 /* The oldest session in SESSION_DOWN_PENDING, or SESSION_NONE. */
 uint32_t session_down_pending(const struct session_table *t);
@@ -154,7 +178,7 @@ void session_move(struct session_table *t, uint32_t slot, const struct path *pat
 unsigned session_expire(struct session_table *t, uint64_t now_ns, uint32_t *slots, unsigned max);
 
 /* Visits up to max live slots from *cursor on (start with 0, ends at SESSION_NONE): for announcements and
- * listings. */
+ * listings. Bounded work: may find none before the end. */
 unsigned session_walk(struct session_table *t, uint32_t *cursor, uint32_t *slots, unsigned max);
 
 #define SESSION_TICK_NS 1000000000ULL /* one second */

@@ -1,0 +1,595 @@
+/* The session table of one worker (pure): session.h. Here are the life of a session and the look-ups; the
+ * memory, the address index and the ages have files of their own.
+ *
+ *   FREE -> session_reserve() -> RESERVED -> session_install() -> LIVE -> session_remove() -> DOWN_PENDING
+ *     ^          session_unreserve() <-'                                     session_release() <-'
+ */
+#include "dataplane/session_table.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "crypto/always.h"
+#include "crypto/secret.h"
+
+enum {
+	QUERIES_MAX = 64,
+	WALK_STEPS = 16384, /* slots looked at per call */
+	TAG_MASK = 0xffffff,
+};
+
+static const char magic[8] = "sluice-t";
+
+/* ---- start and stop ---- */
+
+static int head_init(struct session_head *h, const struct session_limits *limits,
+		     const struct session_layout *layout, const uint8_t cid_key[16], uint64_t now_ns)
+{
+	memcpy(h->magic, magic, sizeof(magic));
+	h->version = SESSION_LAYOUT_VERSION;
+	h->head_size = sizeof(*h);
+	h->limits = *limits;
+	h->layout = *layout;
+	memcpy(h->cid_key, cid_key, sizeof(h->cid_key));
+	if (getrandom(h->hash_seed, sizeof(h->hash_seed), 0) != sizeof(h->hash_seed) ||
+	    getrandom(h->generation_key, sizeof(h->generation_key), 0) != sizeof(h->generation_key))
+		return -EIO;
+	h->free_head = SESSION_NONE;
+	h->down_head = h->down_tail = SESSION_NONE;
+	h->big_free = SESSION_NONE;
+	h->wheel_at = (uint32_t)(now_ns / SESSION_TICK_NS) / layout->wheel_width;
+	return 0;
+}
+
+/* Where everything is in this process. */
+static void table_locate(struct session_table *t)
+{
+	const struct session_layout *l = &t->head->layout;
+	uint8_t *base = t->memory.base;
+
+	t->wheel = (uint32_t *)(void *)(base + l->area[AREA_WHEEL].at);
+	t->index = (struct index_bucket *)(void *)(base + l->area[AREA_INDEX].at);
+	t->rx = (struct session_rx *)(void *)(base + l->area[AREA_RX].at);
+	t->tx = (struct session_tx *)(void *)(base + l->area[AREA_TX].at);
+	t->big = (struct session_big *)(void *)(base + l->area[AREA_BIG].at);
+	session_prf_init(&t->cid_prf, t->head->cid_key);
+	session_prf_init(&t->generation_prf, t->head->generation_key);
+}
+
+struct session_table *session_table_new(const struct session_limits *limits, const uint8_t cid_key[16],
+					uint64_t now_ns)
+{
+	struct session_layout layout;
+	struct session_table *t;
+	int err = session_layout_make(limits, &layout);
+
+	if (err) {
+		errno = -err;
+		return NULL;
+	}
+	t = aligned_alloc(64, (sizeof(*t) + 63) / 64 * 64);
+	if (!t)
+		return NULL;
+	memset(t, 0, sizeof(*t));
+	err = session_memory_map(&t->memory, layout.size);
+	if (err)
+		goto err_map;
+	t->head = (struct session_head *)(void *)t->memory.base;
+	err = head_init(t->head, limits, &layout, cid_key, now_ns);
+	if (err)
+		goto err_head;
+	table_locate(t);
+	session_memory_reach(&t->memory, t->head,
+			     layout.area[AREA_INDEX].at + layout.buckets * sizeof(struct index_bucket));
+	return t;
+
+err_head:
+	session_memory_unmap(&t->memory);
+err_map:
+	free(t);
+	errno = -err;
+	return NULL;
+}
+
+void session_table_free(struct session_table *t)
+{
+	if (!t)
+		return;
+	secret_wipe(t->rx, t->head->used * sizeof(*t->rx));
+	secret_wipe(t->tx, t->head->used * sizeof(*t->tx));
+	secret_wipe(t->big, t->head->big_used * sizeof(*t->big));
+	secret_wipe(t->head, sizeof(*t->head));
+	session_memory_unmap(&t->memory);
+	secret_wipe(t, sizeof(*t));
+	free(t);
+}
+
+enum session_pages session_table_pages(const struct session_table *t)
+{
+	return t->memory.pages;
+}
+
+const char *session_pages_text(enum session_pages pages)
+{
+	static const char *const text[] = {
+		[SESSION_PAGES_RESERVED] = "2 MiB pages, reserved",
+		[SESSION_PAGES_ADVISED] = "2 MiB pages, transparent",
+		[SESSION_PAGES_COLLAPSED] = "2 MiB pages, collapsed",
+		[SESSION_PAGES_ANONYMOUS] = "2 MiB pages, private to the process",
+		[SESSION_PAGES_SMALL] = "4 KiB pages",
+	};
+
+	return (unsigned)pages < sizeof(text) / sizeof(text[0]) ? text[pages] : "unknown";
+}
+
+int session_table_fd(const struct session_table *t)
+{
+	return t->memory.fd;
+}
+
+/* ---- one session ---- */
+
+uint32_t session_slots(const struct session_table *t)
+{
+	return t->head->layout.slots;
+}
+
+uint32_t session_live_count(const struct session_table *t)
+{
+	return t->head->live;
+}
+
+struct session_rx *session_rx(struct session_table *t, uint32_t slot)
+{
+	return &t->rx[slot];
+}
+
+struct session_tx *session_tx(struct session_table *t, uint32_t slot)
+{
+	return &t->tx[slot];
+}
+
+const void *session_rx_key(struct session_table *t, uint32_t slot)
+{
+	const struct session_rx *rx = &t->rx[slot];
+
+	return rx->big == SESSION_NONE ? (const void *)&rx->key : (const void *)&t->big[rx->big].rx;
+}
+
+const void *session_tx_key(struct session_table *t, uint32_t slot)
+{
+	const struct session_tx *tx = &t->tx[slot];
+
+	return tx->big == SESSION_NONE ? (const void *)&tx->key : (const void *)&t->big[tx->big].tx;
+}
+
+struct sluice_ref session_ref(struct session_table *t, uint32_t slot)
+{
+	return (struct sluice_ref){
+		.index = slot, .generation = t->rx[slot].generation, .worker = t->head->limits.worker};
+}
+
+static bool ref_is(const struct session_table *t, struct sluice_ref ref, enum session_state state)
+{
+	return ref.index < t->head->layout.slots && ref.worker == t->head->limits.worker &&
+	       t->rx[ref.index].state == state && t->rx[ref.index].generation == ref.generation;
+}
+
+uint32_t session_by_ref(struct session_table *t, struct sluice_ref ref)
+{
+	return ref_is(t, ref, SESSION_LIVE) ? ref.index : SESSION_NONE;
+}
+
+/* ---- CID: tag (3 bytes), worker and slot (4 bytes) hidden by the tag's AES ---- */
+
+static uint32_t cid_tag(const uint8_t cid[CID_LEN])
+{
+	return (uint32_t)cid[0] << 16 | (uint32_t)cid[1] << 8 | cid[2];
+}
+
+static uint32_t cid_hidden(const uint8_t cid[CID_LEN])
+{
+	return (uint32_t)cid[3] << 24 | (uint32_t)cid[4] << 16 | (uint32_t)cid[5] << 8 | cid[6];
+}
+
+static uint32_t cid_mask(const struct session_table *t, uint32_t tag)
+{
+	uint64_t in = tag;
+	uint64_t out;
+
+	session_prf_burst(&t->cid_prf, &in, &out, 1);
+	return (uint32_t)out;
+}
+
+void session_cid(const struct session_table *t, uint32_t slot, uint8_t cid[CID_LEN])
+{
+	uint32_t tag = t->rx[slot].generation & TAG_MASK;
+	uint32_t hidden = ((uint32_t)t->head->limits.worker << 24 | slot) ^ cid_mask(t, tag);
+
+	for (unsigned i = 0; i < 3; i++)
+		cid[i] = (uint8_t)(tag >> (16 - 8 * i));
+	for (unsigned i = 0; i < 4; i++)
+		cid[3 + i] = (uint8_t)(hidden >> (24 - 8 * i));
+}
+
+uint16_t session_cid_worker(const struct session_table *t, const uint8_t cid[CID_LEN])
+{
+	return (uint16_t)((cid_hidden(cid) ^ cid_mask(t, cid_tag(cid))) >> 24);
+}
+
+/* ---- finding ---- */
+
+/* What the steps of a burst hand to each other. */
+struct finding {
+	uint64_t hash[QUERIES_MAX];
+	uint64_t tags[QUERIES_MAX], masks[QUERIES_MAX]; /* of the queries by CID, one behind the other */
+	uint8_t by_cid[QUERIES_MAX];
+	unsigned cids;
+};
+
+static void prefetch_session(const struct session_table *t, uint32_t slot)
+{
+	__builtin_prefetch(&t->rx[slot], 1);
+	__builtin_prefetch(&t->tx[slot], 1);
+}
+
+/* Step 1: which lines of the index will be needed. */
+static void find_hash(const struct session_table *t, struct finding *f, const struct session_query *queries,
+		      unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (queries[i].cid) {
+			f->by_cid[f->cids] = (uint8_t)i;
+			f->tags[f->cids++] = cid_tag(queries[i].cid);
+		} else {
+			f->hash[i] = index_hash(t, queries[i].address);
+			__builtin_prefetch(index_bucket(t, f->hash[i]));
+		}
+	}
+}
+
+/* Step 2: CIDs to slots, while the index is on its way. */
+static void find_cids(const struct session_table *t, struct finding *f, struct session_query *queries)
+{
+	session_prf_burst(&t->cid_prf, f->tags, f->masks, f->cids);
+	for (unsigned k = 0; k < f->cids; k++) {
+		struct session_query *q = &queries[f->by_cid[k]];
+		uint32_t named = cid_hidden(q->cid) ^ (uint32_t)f->masks[k];
+
+		q->slot = named & TAG_MASK;
+		if (named >> 24 != t->head->limits.worker || q->slot >= t->head->layout.slots)
+			q->slot = SESSION_NONE;
+		else
+			__builtin_prefetch(&t->rx[q->slot], 1);
+	}
+}
+
+/* Step 3: index lines to the sessions that may be meant. */
+static void find_candidates(const struct session_table *t, const struct finding *f,
+			    struct session_query *queries, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		const struct index_bucket *b;
+		unsigned matches;
+
+		if (queries[i].cid)
+			continue;
+		b = index_bucket(t, f->hash[i]);
+		matches = index_match(b, f->hash[i]);
+		queries[i].slot = matches ? b->slots[__builtin_ctz(matches)] : SESSION_NONE;
+		if (matches)
+			prefetch_session(t, queries[i].slot);
+		else if (b->next)
+			__builtin_prefetch(&t->index[b->next]);
+	}
+}
+
+/* Step 4: whether they are. */
+static uint32_t find_verify(const struct session_table *t, const struct session_query *q, uint64_t hash)
+{
+	if (q->cid) {
+		const struct session_rx *rx = &t->rx[q->slot];
+
+		return rx->state == SESSION_LIVE && (rx->generation & TAG_MASK) == cid_tag(q->cid)
+			       ? q->slot
+			       : SESSION_NONE;
+	}
+	if (memcmp(&t->tx[q->slot].path.peer, q->address, sizeof(*q->address)) == 0)
+		return q->slot;
+	return index_find(t, q->address, hash); /* two equal tags in the bucket */
+}
+
+void session_find_burst(struct session_table *t, struct session_query *queries, unsigned n)
+{
+	struct finding f;
+
+	always_assert(n <= QUERIES_MAX);
+	f.cids = 0;
+	find_hash(t, &f, queries, n);
+	find_cids(t, &f, queries);
+	find_candidates(t, &f, queries, n);
+	for (unsigned i = 0; i < n; i++) {
+		struct session_query *q = &queries[i];
+
+		if (q->slot != SESSION_NONE)
+			q->slot = find_verify(t, q, f.hash[i]);
+		else if (!q->cid && index_bucket(t, f.hash[i])->next)
+			q->slot = index_find(t, q->address, f.hash[i]);
+	}
+}
+
+void session_prefetch_tx(struct session_table *t, uint32_t slot)
+{
+	__builtin_prefetch(&t->tx[slot], 1);
+}
+
+/* ---- the life of a session ---- */
+
+static void slot_free(struct session_table *t, uint32_t slot)
+{
+	uint32_t generation = t->rx[slot].generation;
+
+	secret_wipe(&t->rx[slot], sizeof(t->rx[slot]));
+	secret_wipe(&t->tx[slot], sizeof(t->tx[slot]));
+	t->rx[slot].generation = generation;
+	t->rx[slot].big = t->tx[slot].big = SESSION_NONE;
+	t->tx[slot].age_next = t->head->free_head;
+	t->head->free_head = slot;
+}
+
+static uint32_t slot_take(struct session_table *t)
+{
+	struct session_head *h = t->head;
+	uint32_t slot = h->free_head;
+
+	if (slot != SESSION_NONE) {
+		h->free_head = t->tx[slot].age_next;
+		return slot;
+	}
+	if (h->used == h->layout.slots)
+		return SESSION_NONE;
+	slot = h->used++;
+	session_memory_reach(&t->memory, &t->rx[slot], sizeof(t->rx[slot]));
+	session_memory_reach(&t->memory, &t->tx[slot], sizeof(t->tx[slot]));
+	t->rx[slot].big = t->tx[slot].big = SESSION_NONE;
+	return slot;
+}
+
+/* The upper 8 bits count, so that the next 255 users of a slot have other generations for sure; the lower 24,
+ * which a CID shows, cannot be foreseen. */
+static uint32_t generation_next(struct session_table *t, uint32_t generation)
+{
+	uint64_t in = t->head->generations++;
+	uint64_t out;
+
+	session_prf_burst(&t->generation_prf, &in, &out, 1);
+	return ((generation >> 24) + 1) << 24 | (uint32_t)(out & TAG_MASK);
+}
+
+uint32_t session_reserve(struct session_table *t)
+{
+	uint32_t slot;
+
+	if (t->head->reserved >= t->head->limits.reserved_max)
+		return SESSION_NONE;
+	slot = slot_take(t);
+	if (slot == SESSION_NONE)
+		return SESSION_NONE;
+	t->head->reserved++;
+	t->rx[slot].state = SESSION_RESERVED;
+	t->rx[slot].generation = generation_next(t, t->rx[slot].generation);
+	return slot;
+}
+
+void session_unreserve(struct session_table *t, uint32_t slot)
+{
+	if (t->rx[slot].state != SESSION_RESERVED)
+		return;
+	t->head->reserved--;
+	slot_free(t, slot);
+}
+
+static bool key_is_big(enum protection_id protection)
+{
+	return protection == PROTECTION_AES_256_CCM_8 || protection == PROTECTION_AES_128_CBC_MTE ||
+	       protection == PROTECTION_AES_128_CBC_ETM;
+}
+
+static bool has_big(const struct session_table *t, uint32_t slot)
+{
+	return slot != SESSION_NONE && t->rx[slot].big != SESSION_NONE;
+}
+
+static uint32_t big_take(struct session_table *t)
+{
+	struct session_head *h = t->head;
+	uint32_t big = h->big_free;
+
+	if (big != SESSION_NONE) {
+		memcpy(&h->big_free, &t->big[big], sizeof(h->big_free));
+	} else {
+		if (h->big_used == h->layout.bigs)
+			return SESSION_NONE;
+		big = h->big_used++;
+		session_memory_reach(&t->memory, &t->big[big], sizeof(t->big[big]));
+	}
+	h->big_taken++;
+	return big;
+}
+
+static void big_give(struct session_table *t, uint32_t big)
+{
+	secret_wipe(&t->big[big], sizeof(t->big[big]));
+	memcpy(&t->big[big], &t->head->big_free, sizeof(t->head->big_free));
+	t->head->big_free = big;
+	t->head->big_taken--;
+}
+
+static void install_keys(struct session_table *t, uint32_t slot, const struct session_install *in,
+			 uint32_t big)
+{
+	struct session_rx *rx = &t->rx[slot];
+	struct session_tx *tx = &t->tx[slot];
+
+	rx->big = tx->big = big;
+	if (big == SESSION_NONE) {
+		rx->key = in->rx_key.aead;
+		tx->key = in->tx_key.aead;
+	} else {
+		t->big[big].rx = in->rx_key;
+		t->big[big].tx = in->tx_key;
+	}
+}
+
+static void install_lines(struct session_table *t, uint32_t slot, const struct session_install *in,
+			  uint32_t tick)
+{
+	struct session_rx *rx = &t->rx[slot];
+	struct session_tx *tx = &t->tx[slot];
+
+	*rx = (struct session_rx){
+		.generation = rx->generation,
+		/* What came before the Finished is over, seen or not. */
+		.replay = {.highest = in->rx_highest, .seen = UINT64_MAX},
+		.active_tick = tick,
+		.epoch = in->epoch,
+		.protection = in->protection,
+		.state = SESSION_LIVE,
+		.has_cid = in->has_cid,
+	};
+	*tx = (struct session_tx){
+		.epoch_seq_next = (uint64_t)in->epoch << 48 | in->tx_seq_next,
+		.path = in->path,
+		.cid_len = in->cid_len,
+		.suite = in->suite,
+		.finished_seq = (uint32_t)(in->rx_highest - 1),
+		.since_tick = tick,
+	};
+	memcpy(tx->cid, in->cid, in->cid_len);
+}
+
+int session_install(struct session_table *t, const struct session_install *in, uint64_t now_ns,
+		    uint32_t *replaced, uint32_t *evicted)
+{
+	struct session_head *h = t->head;
+	uint32_t slot = in->ref.index;
+	uint32_t big = SESSION_NONE;
+	uint32_t same, oldest = SESSION_NONE;
+
+	*replaced = *evicted = SESSION_NONE;
+	if (!ref_is(t, in->ref, SESSION_RESERVED))
+		return -ESTALE;
+	if (in->protection == PROTECTION_NONE || in->protection >= PROTECTIONS ||
+	    in->cid_len > RECORD_CID_MAX)
+		return -EINVAL;
+	same = index_find(t, &in->path.peer, index_hash(t, &in->path.peer));
+	if (same == SESSION_NONE && h->live >= h->limits.max)
+		oldest = age_oldest(t, now_ns);
+	if (key_is_big(in->protection)) {
+		if (h->big_taken >= h->limits.big_max && !has_big(t, same) && !has_big(t, oldest))
+			return -ENOSPC;
+		big = big_take(t);
+		if (big == SESSION_NONE)
+			return -ENOSPC;
+	}
+	install_lines(t, slot, in, (uint32_t)(now_ns / SESSION_TICK_NS));
+	install_keys(t, slot, in, big);
+	(void)index_set(t, &in->path.peer, slot);
+	age_insert(t, slot);
+	h->reserved--;
+	h->live++;
+	*replaced = same;
+	*evicted = oldest;
+	return 0;
+}
+
+/* SESSION_DOWN_PENDING is a list from the oldest to the newest. */
+static void down_append(struct session_table *t, uint32_t slot)
+{
+	struct session_head *h = t->head;
+
+	t->tx[slot].age_next = SESSION_NONE;
+	t->tx[slot].age_previous = h->down_tail;
+	if (h->down_tail != SESSION_NONE)
+		t->tx[h->down_tail].age_next = slot;
+	else
+		h->down_head = slot;
+	h->down_tail = slot;
+}
+
+static void down_take(struct session_table *t, uint32_t slot)
+{
+	struct session_head *h = t->head;
+	uint32_t next = t->tx[slot].age_next;
+	uint32_t previous = t->tx[slot].age_previous;
+
+	if (next != SESSION_NONE)
+		t->tx[next].age_previous = previous;
+	else
+		h->down_tail = previous;
+	if (previous != SESSION_NONE)
+		t->tx[previous].age_next = next;
+	else
+		h->down_head = next;
+}
+
+bool session_remove(struct session_table *t, uint32_t slot, enum sluice_reason reason)
+{
+	struct session_rx *rx = &t->rx[slot];
+	struct session_tx *tx = &t->tx[slot];
+
+	if (rx->state != SESSION_LIVE)
+		return false;
+	index_remove(t, &tx->path.peer, slot);
+	age_remove(t, slot);
+	if (rx->big != SESSION_NONE)
+		big_give(t, rx->big);
+	rx->big = tx->big = SESSION_NONE;
+	secret_wipe(&rx->key, sizeof(rx->key));
+	secret_wipe(&tx->key, sizeof(tx->key));
+	rx->state = SESSION_DOWN_PENDING;
+	tx->down_reason = (uint8_t)reason;
+	down_append(t, slot);
+	t->head->live--;
+	return true;
+}
+
+void session_release(struct session_table *t, uint32_t slot)
+{
+	if (t->rx[slot].state != SESSION_DOWN_PENDING)
+		return;
+	down_take(t, slot);
+	slot_free(t, slot);
+}
+
+uint32_t session_down_pending(const struct session_table *t)
+{
+	return t->head->down_head;
+}
+
+void session_move(struct session_table *t, uint32_t slot, const struct path *path)
+{
+	struct session_tx *tx = &t->tx[slot];
+
+	if (t->rx[slot].state != SESSION_LIVE)
+		return;
+	index_remove(t, &tx->path.peer, slot);
+	tx->path = *path;
+	(void)index_set(t, &path->peer, slot);
+}
+
+unsigned session_walk(struct session_table *t, uint32_t *cursor, uint32_t *slots, unsigned max)
+{
+	uint32_t slot = *cursor;
+	unsigned found = 0;
+
+	if (slot == SESSION_NONE)
+		return 0;
+	for (unsigned steps = 0; steps < WALK_STEPS && found < max && slot < t->head->used; steps++, slot++)
+		if (t->rx[slot].state == SESSION_LIVE)
+			slots[found++] = slot;
+	*cursor = slot < t->head->used ? slot : SESSION_NONE;
+	return found;
+}

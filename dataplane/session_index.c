@@ -1,0 +1,189 @@
+/* The address index of the session table (pure). A bucket is one cache line and holds ten entries of a 16-bit
+ * tag and a slot; a full table has five per bucket on average, so that one line nearly always decides. What
+ * does not fit goes to overflow buckets, of which there are enough for any distribution: an insertion cannot
+ * fail. The address itself stands in the session's send line, which every record needs anyway.
+ *
+ * The hash is keyed with random bytes: nobody outside can choose addresses that fall together.
+ */
+#include "dataplane/session_table.h"
+
+#include <string.h>
+
+#include "crypto/always.h"
+
+static uint64_t fold(uint64_t a, uint64_t b)
+{
+	unsigned __int128 product = (unsigned __int128)a * b;
+
+	return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+uint64_t index_hash(const struct session_table *t, const struct peer_address *address)
+{
+	const uint64_t *seed = t->head->hash_seed;
+	uint64_t low, high;
+
+	memcpy(&low, address->ip, 8);
+	memcpy(&high, address->ip + 8, 8);
+	return fold(fold(low ^ seed[0], high ^ seed[1]) ^ seed[2], address->port ^ seed[3]);
+}
+
+struct index_bucket *index_bucket(const struct session_table *t, uint64_t hash)
+{
+	return &t->index[(hash >> 32) * t->head->layout.buckets >> 32];
+}
+
+static uint16_t tag_of(uint64_t hash)
+{
+	uint16_t tag = (uint16_t)hash;
+
+	return tag ? tag : 1;
+}
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+
+/* Bit i: tag i is there. The second load runs over into the slots, the mask forgets them. */
+static unsigned match_tag(const struct index_bucket *b, uint16_t tag)
+{
+	__m128i wanted = _mm_set1_epi16((short)tag);
+	__m128i low = _mm_cmpeq_epi16(_mm_load_si128((const __m128i *)b), wanted);
+	__m128i high = _mm_cmpeq_epi16(_mm_load_si128((const __m128i *)b + 1), wanted);
+
+	return (unsigned)_mm_movemask_epi8(_mm_packs_epi16(low, high)) & ((1U << INDEX_WAYS) - 1);
+}
+
+#else
+
+static unsigned match_tag(const struct index_bucket *b, uint16_t tag)
+{
+	unsigned matches = 0;
+
+	for (unsigned i = 0; i < INDEX_WAYS; i++)
+		matches |= (unsigned)(b->tags[i] == tag) << i;
+	return matches;
+}
+
+#endif
+
+unsigned index_match(const struct index_bucket *b, uint64_t hash)
+{
+	return match_tag(b, tag_of(hash));
+}
+
+/* Entries in use: they come first. */
+static unsigned bucket_count(const struct index_bucket *b)
+{
+	return INDEX_WAYS - (unsigned)__builtin_popcount(match_tag(b, 0));
+}
+
+/* The entry of the address, or NULL. */
+static uint32_t *entry_find(const struct session_table *t, const struct peer_address *address, uint64_t hash)
+{
+	struct index_bucket *b = index_bucket(t, hash);
+
+	for (;;) {
+		for (unsigned matches = index_match(b, hash); matches; matches &= matches - 1) {
+			uint32_t *slot = &b->slots[__builtin_ctz(matches)];
+
+			if (memcmp(&t->tx[*slot].path.peer, address, sizeof(*address)) == 0)
+				return slot;
+		}
+		if (b->next == 0)
+			return NULL;
+		b = &t->index[b->next];
+	}
+}
+
+uint32_t index_find(const struct session_table *t, const struct peer_address *address, uint64_t hash)
+{
+	const uint32_t *slot = entry_find(t, address, hash);
+
+	return slot ? *slot : SESSION_NONE;
+}
+
+/* There is always one: session_layout_make() counts them. */
+static uint32_t overflow_take(struct session_table *t)
+{
+	struct session_head *h = t->head;
+	uint32_t number = h->overflow_free;
+
+	if (number) {
+		h->overflow_free = t->index[number].next;
+		t->index[number].next = 0;
+		return number;
+	}
+	always_assert(h->overflow_used < h->layout.overflow);
+	number = h->layout.buckets + h->overflow_used++;
+	session_memory_reach(&t->memory, &t->index[number], sizeof(struct index_bucket));
+	return number;
+}
+
+uint32_t index_set(struct session_table *t, const struct peer_address *address, uint32_t slot)
+{
+	uint64_t hash = index_hash(t, address);
+	uint32_t *entry = entry_find(t, address, hash);
+	struct index_bucket *b = index_bucket(t, hash);
+	unsigned count;
+
+	if (entry) {
+		uint32_t before = *entry;
+
+		*entry = slot;
+		return before;
+	}
+	while (b->next)
+		b = &t->index[b->next];
+	count = bucket_count(b);
+	if (count == INDEX_WAYS) {
+		b->next = overflow_take(t);
+		b = &t->index[b->next];
+		count = 0;
+	}
+	b->tags[count] = tag_of(hash);
+	b->slots[count] = slot;
+	return SESSION_NONE;
+}
+
+/* The last entry of the chain fills the hole, so that only the last bucket of a chain is ever not full. */
+static void entry_clear(struct session_table *t, uint64_t hash, struct index_bucket *hole, unsigned at)
+{
+	struct index_bucket *before = NULL;
+	struct index_bucket *last = index_bucket(t, hash);
+	unsigned count;
+
+	while (last->next) {
+		before = last;
+		last = &t->index[last->next];
+	}
+	count = bucket_count(last);
+	hole->tags[at] = last->tags[count - 1];
+	hole->slots[at] = last->slots[count - 1];
+	last->tags[count - 1] = 0;
+	last->slots[count - 1] = 0;
+	if (count == 1 && before) {
+		last->next = t->head->overflow_free;
+		t->head->overflow_free = before->next;
+		before->next = 0;
+	}
+}
+
+void index_remove(struct session_table *t, const struct peer_address *address, uint32_t slot)
+{
+	uint64_t hash = index_hash(t, address);
+	struct index_bucket *b = index_bucket(t, hash);
+
+	for (;;) {
+		for (unsigned matches = index_match(b, hash); matches; matches &= matches - 1) {
+			unsigned at = (unsigned)__builtin_ctz(matches);
+
+			if (b->slots[at] == slot) {
+				entry_clear(t, hash, b, at);
+				return;
+			}
+		}
+		if (b->next == 0)
+			return;
+		b = &t->index[b->next];
+	}
+}
