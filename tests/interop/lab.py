@@ -44,9 +44,11 @@ def enter():
         command = ["unshare", *user, "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
                    sys.executable, *sys.argv]
         os.execvp(command[0], command)
-    # A supervisor that wants us gone ends unshare; --kill-child then ends everything here.
-    signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))
     run("ip", "link", "set", "lo", "up")
+    # Files go with the namespaces, too. The place only has to exist and not to hide the programs.
+    here = os.path.realpath(".") + "/"
+    tempfile.tempdir = next(place for place in ("/mnt", "/media", "/srv") if not here.startswith(place + "/"))
+    run("mount", "-t", "tmpfs", "-o", "mode=755", "sluice-lab", tempfile.tempdir)
 
 
 def run(*command, check=True):
@@ -82,8 +84,9 @@ class Process:
     def __init__(self, name, command, folder, environment=None):
         self.name, self.log = name, os.path.join(folder, name + ".log")
         with open(self.log, "ab") as log:
+            # A session of its own: Ctrl-C reaches the lab alone, which then ends everything in order.
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            env={**os.environ, **(environment or {})})
+                                            start_new_session=True, env={**os.environ, **(environment or {})})
         self.pid = self.process.pid
 
     def alive(self):
@@ -111,11 +114,12 @@ class Process:
 
 
 class Lab:
-    """settings: sections of the gateway's configuration that differ from base_config()."""
+    """settings: sections of the gateway's configuration that differ from base_config(). folder: for its files;
+    removed by stop()."""
 
-    def __init__(self, build="build", settings=None, backend=True):
+    def __init__(self, build="build", settings=None, backend=True, folder=None):
         self.build = os.path.abspath(build)
-        self.folder = tempfile.mkdtemp(prefix="sluice-lab-")
+        self.folder = folder or tempfile.mkdtemp(prefix="sluice-lab-")
         os.chmod(self.folder, 0o755)
         self.pki = pki.make(os.path.join(self.folder, "pki"))
         self.socket_path = os.path.join(self.folder, "app.sock")
