@@ -60,14 +60,14 @@ def tell(unshare, number):
 
 
 def identity(log):
-    """What the gateway logged of the session that came up in this part of its log."""
-    found = re.findall(r"session up\S* .*?identity[ =](\S+)", log)
+    """What the application was told of the session that came up in this part of sluice-forward's output."""
+    found = re.findall(r"^up +\S+ (.*) peer ", log, re.MULTILINE)
     return found[-1] if found else "-"
 
 
 def talk(network, name, credential):
-    """One row: the client's whole conversation, seen on the wire and in the gateway's log."""
-    with open(network.gateway.log, errors="replace") as log:
+    """One row: the client's whole conversation, seen on the wire and by the application."""
+    with open(network.forward.log, errors="replace") as log:
         log.seek(0, os.SEEK_END)
         wire = Wire(lab.TAP, lab.PORT)
         result = clients.ALL[name](network.server, credential)

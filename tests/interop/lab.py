@@ -178,8 +178,8 @@ class Lab:
         self.wait(self.answers, "an answer to a ClientHello")
 
     def start_forward(self):
-        command = [self.program("ring", "sluice-forward"), "--socket", self.socket_path, "--backend",
-                   f"127.0.0.1:{BACKEND_PORT}"]
+        command = [self.program("ring", "sluice-forward"), "--ring", self.socket_path, "--backend",
+                   f"127.0.0.1:{BACKEND_PORT}", "--verbose"]
         self.forward = Process("sluice-forward", command, self.folder)
         self.wait(self.attached, "sluice-forward to attach", processes=[self.gateway, self.forward])
 
