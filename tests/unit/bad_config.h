@@ -1,4 +1,5 @@
-/* Bad configurations for test_config.c: the text, and what the message must hold. */
+/* Bad configurations for test_config.c: the text, and what the message must hold. One per line, as a table. */
+/* clang-format off */
 /* not YAML, or YAML that is not a configuration */
 {"", "is empty"},
 {"# nothing\n", "is empty"},

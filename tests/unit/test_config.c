@@ -238,7 +238,8 @@ static void example_file_is_the_schema(void **state)
 {
 	char *printed = print_schema(), *example = read_example();
 
-	assert_string_equal(example, printed); /* out of date? build/config/generate yaml > config/sluice.yaml */
+	assert_string_equal(example,
+			    printed); /* out of date? build/config/generate yaml > config/sluice.yaml */
 	free(printed);
 	free(example);
 }
