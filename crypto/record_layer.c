@@ -12,23 +12,33 @@
 #include "crypto/iv.h"
 #include "crypto/secret.h"
 
-enum { BLOCK = 16, LENGTHS = 256 };
+enum { BLOCK = 16, LENGTHS = 256, PROTECTION_VALUES = 256 };
+
+/* What can be a record of one protection, by lengths alone. */
+struct shape {
+	uint16_t around; /* bytes of a fragment besides its ciphertext */
+	uint16_t least;  /* bytes of ciphertext; above `most` where there is no engine */
+	uint16_t most;
+	uint8_t remainder; /* that mask of the length must be zero: CBC comes in whole blocks */
+	uint8_t explicit_len;
+	bool aead;
+};
 
 struct record_crypto {
 	const struct record_choice *choice;
 	void *worker[PROTECTIONS]; /* the engine's scratch; protections of one engine share it */
 	struct iv_source iv;
-	uint16_t blocks[RECORD_BURST_MAX]; /* of the ops of the burst at hand */
+	struct shape shape[PROTECTION_VALUES]; /* by record_op.protection, whatever stands there */
 };
 
-/* The records of one protection out of a burst. */
+/* The records that go to an engine. */
 struct group {
 	struct record_op *op[RECORD_BURST_MAX];
 	uint16_t blocks[RECORD_BURST_MAX];
 	unsigned count;
+	uint8_t mixed;     /* not zero: of more than one protection */
+	bool out_of_order; /* of length */
 };
-
-typedef void (*engine_burst)(void *worker, struct record_op **ops, unsigned count);
 
 static void *worker_of(struct record_crypto *crypto, unsigned protection)
 {
@@ -39,6 +49,21 @@ static void *worker_of(struct record_crypto *crypto, unsigned protection)
 			return crypto->worker[i];
 	}
 	return engine->worker_new();
+}
+
+static void shape_set(struct shape *shape, enum protection_id id, bool has_engine)
+{
+	const struct protection *p = protection_get(id);
+	bool mac_inside = id == PROTECTION_AES_128_CBC_MTE;
+
+	shape->aead = p->aead;
+	shape->explicit_len = p->explicit_len;
+	shape->around = p->explicit_len + (mac_inside ? 0 : p->tag_len);
+	shape->remainder = p->aead ? 0 : BLOCK - 1;
+	shape->least = p->aead ? 0 : mac_inside ? p->tag_len + 1 : 1;
+	shape->most = RECORD_FRAGMENT_MAX - shape->around;
+	if (!has_engine)
+		shape->least = UINT16_MAX;
 }
 
 struct record_crypto *record_crypto_new(const struct record_choice *choice)
@@ -57,6 +82,8 @@ struct record_crypto *record_crypto_new(const struct record_choice *choice)
 		if (!crypto->worker[i])
 			goto err;
 	}
+	for (unsigned i = 0; i < PROTECTION_VALUES; i++)
+		shape_set(&crypto->shape[i], (enum protection_id)i, i < PROTECTIONS && crypto->worker[i]);
 	return crypto;
 err:
 	record_crypto_free(crypto);
@@ -104,15 +131,11 @@ static void sort_by_blocks(struct group *g)
 	struct record_op *sorted[RECORD_BURST_MAX];
 	unsigned low = g->blocks[0];
 	unsigned high = g->blocks[0];
-	bool in_order = true;
 
 	for (unsigned i = 1; i < g->count; i++) {
-		in_order &= g->blocks[i - 1] <= g->blocks[i];
 		low = g->blocks[i] < low ? g->blocks[i] : low;
 		high = g->blocks[i] > high ? g->blocks[i] : high;
 	}
-	if (in_order)
-		return;
 	if (high - low >= LENGTHS) {
 		sort_few(g);
 		return;
@@ -130,59 +153,62 @@ static void sort_by_blocks(struct group *g)
 	memcpy(g->op, sorted, g->count * sizeof sorted[0]);
 }
 
-/* Hands the records marked in `ready` (a bit each) to the engines, one protection at a time. */
-static void run(struct record_crypto *crypto, struct record_op *ops, uint64_t ready, bool open)
+static inline void group_clear(struct group *g)
 {
-	while (ready) {
-		unsigned protection = ops[__builtin_ctzll(ready)].protection;
-		const struct record_engine *engine = crypto->choice->engine[protection];
-		uint64_t others = 0;
-		struct group g;
+	g->count = 0;
+	g->mixed = 0;
+	g->out_of_order = false;
+}
 
-		g.count = 0;
-		for (; ready; ready &= ready - 1) {
-			unsigned i = (unsigned)__builtin_ctzll(ready);
-
-			if (ops[i].protection != protection) {
-				others |= 1ULL << i;
-				continue;
-			}
-			g.op[g.count] = &ops[i];
-			g.blocks[g.count++] = crypto->blocks[i];
-		}
-		sort_by_blocks(&g);
-		(open ? engine->open_burst : engine->seal_burst)(crypto->worker[protection], g.op, g.count);
-		ready = others;
+/* Adds an op of so many blocks. The common case, equal protection and ascending length, costs no more. */
+static inline void group_add(struct group *g, struct record_op *op, unsigned blocks)
+{
+	if (g->count > 0) {
+		g->mixed |= op->protection ^ g->op[0]->protection;
+		g->out_of_order |= blocks < g->blocks[g->count - 1];
 	}
+	g->op[g->count] = op;
+	g->blocks[g->count++] = (uint16_t)blocks;
+}
+
+static void run_one(struct record_crypto *crypto, struct group *g, bool open)
+{
+	unsigned protection = g->op[0]->protection;
+	const struct record_engine *engine = crypto->choice->engine[protection];
+
+	if (g->out_of_order)
+		sort_by_blocks(g);
+	if (open) {
+		engine->open_burst(crypto->worker[protection], g->op, g->count);
+		return;
+	}
+	engine->seal_burst(crypto->worker[protection], g->op, g->count);
+	for (unsigned i = 0; i < g->count; i++)
+		always_assert(g->op[i]->ok); /* sealing has nothing to fail by */
+}
+
+/* Hands the records to their engines, one protection at a time. */
+static void run(struct record_crypto *crypto, struct group *g, bool open)
+{
+	while (g->mixed) {
+		unsigned protection = g->op[0]->protection;
+		unsigned count = g->count;
+		struct group one;
+
+		group_clear(&one);
+		group_clear(g);
+		for (unsigned i = 0; i < count; i++) {
+			struct group *to = g->op[i]->protection == protection ? &one : g;
+
+			group_add(to, g->op[i], g->blocks[i]);
+		}
+		run_one(crypto, &one, open);
+	}
+	if (g->count > 0)
+		run_one(crypto, g, open);
 }
 
 /* ---- Open ---- */
-
-static bool known(const struct record_crypto *crypto, const struct record_op *op)
-{
-	return op->protection < PROTECTIONS && crypto->worker[op->protection] &&
-	       op->cid_len <= RECORD_CID_MAX;
-}
-
-/* Whether the fragment can be a record of its protection; *blocks: of its ciphertext. All of it is public. */
-static bool open_possible(const struct record_op *op, uint16_t *blocks)
-{
-	const struct protection *p = protection_get(op->protection);
-	unsigned around = p->explicit_len;
-	unsigned len;
-
-	if (op->protection != PROTECTION_AES_128_CBC_MTE) /* whose tag is inside of the ciphertext */
-		around += p->tag_len;
-	if (op->fragment_len < around || op->fragment_len > RECORD_FRAGMENT_MAX)
-		return false;
-	len = op->fragment_len - around;
-	*blocks = (uint16_t)((len + BLOCK - 1) / BLOCK);
-	if (p->aead)
-		return true;
-	if (op->protection == PROTECTION_AES_128_CBC_MTE && len <= p->tag_len)
-		return false;
-	return len > 0 && len % BLOCK == 0;
-}
 
 /* RFC 9146 4: content, its type, any number of zeros. Nothing but zeros counts as a bad MAC. */
 static void inner_take_off(struct record_op *op)
@@ -213,57 +239,57 @@ static void open_finish(struct record_op *op)
 
 void record_open_burst(struct record_crypto *crypto, struct record_op *ops, unsigned count)
 {
-	uint64_t ready = 0;
+	struct group g;
 
 	always_assert(count <= RECORD_BURST_MAX);
+	group_clear(&g);
 	for (unsigned i = 0; i < count; i++) {
-		ops[i].ok = false;
-		ops[i].payload_len = 0;
-		ops[i].payload_offset = 0;
-		if (known(crypto, &ops[i]) && open_possible(&ops[i], &crypto->blocks[i]))
-			ready |= 1ULL << i;
+		struct record_op *op = &ops[i];
+		const struct shape *shape = &crypto->shape[op->protection];
+		unsigned len = (unsigned)op->fragment_len - shape->around; /* wraps to what is too much */
+
+		op->ok = false;
+		op->payload_len = 0;
+		op->payload_offset = 0;
+		if (len < shape->least || len > shape->most || (len & shape->remainder) ||
+		    op->cid_len > RECORD_CID_MAX)
+			continue;
+		group_add(&g, op, (len + BLOCK - 1) / BLOCK);
 	}
-	run(crypto, ops, ready, true);
+	run(crypto, &g, true);
 	for (unsigned i = 0; i < count; i++)
 		open_finish(&ops[i]);
 }
 
 /* ---- Seal ---- */
 
-static void explicit_put(struct record_crypto *crypto, struct record_op *op)
-{
-	if (protection_get(op->protection)->aead)
-		put_be64(op->fragment, op->epoch_seq);
-	else
-		iv_source_take(&crypto->iv, op->fragment);
-}
-
 void record_seal_burst(struct record_crypto *crypto, struct record_op *ops, unsigned count)
 {
-	uint64_t ready = 0;
+	struct group g;
 
 	always_assert(count <= RECORD_BURST_MAX);
+	group_clear(&g);
 	for (unsigned i = 0; i < count; i++) {
 		struct record_op *op = &ops[i];
+		const struct shape *shape = &crypto->shape[op->protection];
 
 		op->ok = false;
 		op->fragment_len = 0;
-		if (!known(crypto, op) || op->payload_len > RECORD_PLAINTEXT_MAX)
+		if (op->payload_len > RECORD_PLAINTEXT_MAX || op->cid_len > RECORD_CID_MAX ||
+		    shape->least > shape->most)
 			continue;
-		always_assert(op->payload_offset == protection_get(op->protection)->explicit_len);
-		explicit_put(crypto, op);
+		always_assert(op->payload_offset == shape->explicit_len);
+		if (shape->aead)
+			put_be64(op->fragment, op->epoch_seq);
+		else
+			iv_source_take(&crypto->iv, op->fragment);
 		if (op->cid_len)
 			op->fragment[op->payload_offset + op->payload_len++] = op->type;
-		crypto->blocks[i] = (uint16_t)((op->payload_len + BLOCK - 1) / BLOCK);
-		ready |= 1ULL << i;
+		group_add(&g, op, (op->payload_len + BLOCK - 1U) / BLOCK);
 	}
-	run(crypto, ops, ready, false);
-	for (; ready; ready &= ready - 1) {
-		struct record_op *op = &ops[__builtin_ctzll(ready)];
-
-		always_assert(op->ok);
-		op->payload_len -= op->cid_len ? 1 : 0;
-	}
+	run(crypto, &g, false);
+	for (unsigned i = 0; i < count; i++)
+		ops[i].payload_len -= ops[i].ok && ops[i].cid_len;
 }
 
 unsigned record_seal_overhead(enum protection_id protection, unsigned payload_len, bool cid)

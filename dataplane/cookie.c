@@ -158,10 +158,19 @@ static enum hello_verdict message_read(const struct record *record, struct clien
 	return hello_read(hello, &r) ? HELLO_VALID : HELLO_MALFORMED;
 }
 
-/* DTLS counts its versions down: RFC 6347 4.1. RFC 9325 3.1.2: 1.0 is not negotiated. */
-static bool version_ok(uint16_t version)
+/* RFC 9325 3.1.2: DTLS 1.0 is not negotiated, and its clients learn why they are refused (RFC 5246 E.1). A
+ * client of 1.3 says 1.2 here (RFC 9147 5.3), so that anything else is from no version that there is: the
+ * handshake's engine would be silent.
+ */
+static void alert_write(uint8_t out[HELLO_ALERT_LEN], const struct record *record)
 {
-	return version >> 8 == DTLS_1_2 >> 8 && version <= DTLS_1_2;
+	enum { LEVEL_FATAL = 2, PROTOCOL_VERSION = 70, FRAGMENT_LEN = 2 };
+	size_t at = record_write(out, CONTENT_ALERT, record->epoch_seq, NULL, 0, FRAGMENT_LEN);
+
+	static_assert(RECORD_HEADER_LEN + FRAGMENT_LEN == HELLO_ALERT_LEN, "layout");
+	out[2] = DTLS_1_0 & 0xff; /* the version that its reader knows */
+	out[at] = LEVEL_FATAL;
+	out[at + 1] = PROTOCOL_VERSION;
 }
 
 /* ---- cookie ---- */
@@ -216,8 +225,12 @@ enum hello_verdict cookie_check(const struct cookie_secrets *s, const struct pee
 	*matched = NULL;
 	if (verdict != HELLO_VALID)
 		return verdict;
-	if (!version_ok(hello->version))
+	if (hello->version >> 8 != DTLS_1_2 >> 8)
 		return HELLO_MALFORMED;
+	if (hello->version != DTLS_1_2) {
+		alert_write(out, record);
+		return HELLO_REFUSED;
+	}
 	cookie_make(&s->current, peer, hello, current);
 	if (hello->cookie_len == COOKIE_LEN) {
 		if (secret_equal(hello->cookie, current, COOKIE_LEN)) {

@@ -10,7 +10,7 @@
 #include "dataplane/address.h"
 #include "dataplane/record.h"
 
-enum { COOKIE_LEN = 32, COOKIE_SECRET_LEN = 32, HELLO_VERIFY_LEN = 60 };
+enum { COOKIE_LEN = 32, COOKIE_SECRET_LEN = 32, HELLO_VERIFY_LEN = 60, HELLO_ALERT_LEN = 15 };
 
 struct cookie_secret {
 	uint8_t secret[COOKIE_SECRET_LEN];
@@ -44,9 +44,11 @@ struct client_hello {
 };
 
 enum hello_verdict {
-	HELLO_VALID,  /* cookie verified: give it to control */
-	HELLO_ANSWER, /* out holds a HelloVerifyRequest of HELLO_VERIFY_LEN bytes, never more than the record
-			 had */
+	HELLO_VALID,   /* cookie verified: give it to control */
+	HELLO_ANSWER,  /* out holds a HelloVerifyRequest of HELLO_VERIFY_LEN bytes, never more than the record
+			  had */
+	HELLO_REFUSED, /* not of DTLS 1.2: out holds an alert of HELLO_ALERT_LEN bytes that says
+			  protocol_version */
 	HELLO_MALFORMED, /* drop */
 	HELLO_NOT, /* not a ClientHello, or a later fragment of one: for the handshake in flight, if any */
 };

@@ -18,7 +18,7 @@
 	X(frames_out_dropped, "frames that the port did not take")                                           \
 	X(records_in, "records received")                                                                    \
 	X(records_out, "application records sealed and sent")                                                \
-	X(hello_verify_bytes_in, "bytes of the datagrams that were answered by HelloVerifyRequest")          \
+	X(hello_verify_bytes_in, "bytes of the datagrams with a ClientHello that was answered statelessly")  \
 	X(hello_verify_bytes_out, "bytes of these answers")                                                  \
 	X(downlink_messages, "messages taken from the application")                                          \
 	X(downlink_failed, "of them answered by SEND_FAILED")                                                \

@@ -75,15 +75,22 @@ static void admit(struct worker *w, const struct burst *b, struct inbound *in,
 	secret_wipe(mail.cookie_secret, sizeof(mail.cookie_secret));
 }
 
+/* One answer to one datagram, or the headers around each answer would make more of it than came in (RFC
+ * 6347 4.2.1). */
 static void answer_hello(struct worker *w, const struct burst *b, struct inbound *in,
-			 const uint8_t answer[HELLO_VERIFY_LEN])
+			 enum hello_verdict verdict, const uint8_t answer[HELLO_VERIFY_LEN])
 {
 	const struct datagram *d = &b->datagrams[in->frame];
+	size_t len = verdict == HELLO_REFUSED ? HELLO_ALERT_LEN : HELLO_VERIFY_LEN;
 
-	in->verdict = RECORD_HELLO_VERIFY;
+	if (in->record.header != d->payload) {
+		in->verdict = RECORD_DROP_HELLO;
+		return;
+	}
+	in->verdict = verdict == HELLO_REFUSED ? RECORD_DROP_HELLO_VERSION : RECORD_HELLO_VERIFY;
 	counter_add(&w->counters->hello_verify_bytes_in, d->payload_len);
-	if (send_datagram(w, &d->path, answer, HELLO_VERIFY_LEN))
-		counter_add(&w->counters->hello_verify_bytes_out, HELLO_VERIFY_LEN);
+	if (send_datagram(w, &d->path, answer, len))
+		counter_add(&w->counters->hello_verify_bytes_out, len);
 }
 
 /* Epoch 0: nothing in it is authentic. */
@@ -102,8 +109,8 @@ static void classify_plaintext(struct worker *w, const struct burst *b, struct i
 		in->verdict = RECORD_DROP_HELLO;
 		return;
 	}
-	if (verdict == HELLO_ANSWER) {
-		answer_hello(w, b, in, answer);
+	if (verdict == HELLO_ANSWER || verdict == HELLO_REFUSED) {
+		answer_hello(w, b, in, verdict, answer);
 		return;
 	}
 	p = pending_find(w->pending, &d->path.peer);

@@ -166,7 +166,7 @@ static void prepare_in(struct backend *b)
 struct backend *backend_open(const struct backend_address *address, const struct source_net *net,
 			     uint16_t own_port)
 {
-	struct sockaddr_in6 own; /* the port is at the same place in both families */
+	struct sockaddr_in6 own = {0}; /* the port is at the same place in both families */
 	socklen_t own_len = sizeof(own);
 	struct backend *b;
 

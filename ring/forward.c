@@ -404,7 +404,7 @@ __attribute__((format(printf, 1, 2), noreturn)) static void die(const char *form
 
 	va_start(arguments, format);
 	fputs("sluice-forward: ", stderr);
-	vfprintf(stderr, format, arguments);
+	vfprintf(stderr, format, arguments); /* NOLINT(clang-analyzer-valist.Uninitialized): it is not */
 	fputs("\nsluice-forward --help lists the options\n", stderr);
 	va_end(arguments);
 	exit(EXIT_USAGE);

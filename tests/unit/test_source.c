@@ -96,7 +96,7 @@ static void addresses_lead_back(void **state)
 		source_address(p, 2, ip);
 		ip[family == AF_INET ? 3 : 15] = 1; /* the first host of the net */
 		assert_int_equal(source_slot(p, ip), SOURCE_NONE);
-		ip[family == AF_INET ? 0 : 0] ^= 0x40;
+		ip[0] ^= 0x40;
 		assert_int_equal(source_slot(p, ip), SOURCE_NONE);
 		source_free(p);
 	}

@@ -14,6 +14,11 @@
 
 #include <cmocka.h>
 
+#if defined(__SANITIZE_THREAD__)
+enum { MODEL_STEPS = 400000 }; /* it has one thread */
+#else
+enum { MODEL_STEPS = 4000000 };
+#endif
 enum { RING_BYTES = 8192, HEADER = sizeof(struct spsc_header) };
 
 struct fixture {
@@ -129,7 +134,7 @@ static void agrees_with_model(void **state)
 	struct fixture *f = *state;
 	struct model m = {0};
 
-	for (unsigned i = 0; i < 4000000; i++) {
+	for (unsigned i = 0; i < MODEL_STEPS; i++) {
 		switch (random_below(8)) {
 		case 0:
 		case 1:
