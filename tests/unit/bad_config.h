@@ -1,4 +1,4 @@
-/* Bad configurations for test_config.c: the text, and what the message must hold. One per line, as a table. */
+/* Bad configurations for test_config.c: the text, and what the message must hold; one per line. */
 /* clang-format off */
 /* not YAML, or YAML that is not a configuration */
 {"", "is empty"},
