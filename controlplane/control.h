@@ -13,7 +13,7 @@ struct worker_link {
 	struct mailbox to_control; /* the worker sends */
 	struct mailbox to_worker;  /* the control thread sends */
 	struct worker_counters *counters;
-	uint32_t slots; /* of its session table: sessions.max + handshakes.max */
+	uint32_t slots; /* of its session table: every ref has a smaller index; set by worker_new() */
 };
 
 struct control;

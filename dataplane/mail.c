@@ -18,7 +18,8 @@ void mail_to_control(struct worker *w, enum mail_type type, const void *body, ui
 
 void worker_end_session(struct worker *w, uint32_t slot, enum sluice_reason reason)
 {
-	session_remove(w->sessions, slot, reason);
+	if (!session_remove(w->sessions, slot, reason))
+		return; /* ended by an earlier record of the same burst */
 	counter_add(&w->counters->sessions_ended, 1);
 	counter_add(&w->counters->ended[reason], 1);
 }

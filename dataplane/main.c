@@ -90,7 +90,6 @@ static int make_links(struct gateway *g)
 	for (unsigned i = 0; i < n && !err; i++) {
 		struct worker_link *l = &g->links[i];
 
-		l->slots = g->config->sessions.max + g->config->handshakes.max;
 		l->counters = aligned_alloc(64, RTE_ALIGN(sizeof(*l->counters), 64));
 		if (!l->counters)
 			return -ENOMEM;

@@ -271,7 +271,10 @@ static int worker_init(struct worker *w, const struct worker_setup *s)
 	w->sessions = session_table_new(&limits, s->cid_key, clock_ns());
 	w->pending = pending_new(c->handshakes.max, seed);
 	w->crypto = record_crypto_new(s->crypto);
-	return w->sessions && w->pending && w->crypto ? 0 : -ENOMEM;
+	if (!w->sessions || !w->pending || !w->crypto)
+		return -ENOMEM;
+	s->link->slots = session_slots(w->sessions);
+	return 0;
 }
 
 struct worker *worker_new(const struct worker_setup *setup, char *error, size_t error_len)

@@ -1,0 +1,1019 @@
+/* One worker turned by hand: frames in, frames out, the application's ring and the control thread's
+ * mailboxes, all real. The names of the tests carry the items of the checklist that they cover.
+ */
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <rte_eal.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "tests/rig/rig.h"
+
+#define EPOCH_1    (1ULL << 48)
+#define RING_BYTES (1ULL << 18)
+
+struct fixture {
+	struct rig rig;
+	struct sluice *app;
+	uint64_t now_ns;
+};
+
+static void *attach_main(void *arg)
+{
+	struct fixture *f = arg;
+
+	f->app = sluice_attach(f->rig.socket);
+	return NULL;
+}
+
+static void attach(struct fixture *f, uint32_t number)
+{
+	pthread_t thread;
+
+	sluice_detach(f->app);
+	f->app = NULL;
+	assert_int_equal(pthread_create(&thread, NULL, attach_main, f), 0);
+	rig_accept(&f->rig, number, RING_BYTES, RING_BYTES);
+	pthread_join(thread, NULL);
+	assert_non_null(f->app);
+}
+
+static int set_up(void **state)
+{
+	static const uint8_t secret[COOKIE_SECRET_LEN] = {7};
+	struct mail_cookie_secret mail;
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	rig_defaults(&f->rig);
+	f->rig.config.sessions.failed_tags_max = 5;
+	f->rig.config.handshakes.max = 4;
+	rig_open(&f->rig);
+	rig_listen(&f->rig);
+	attach(f, 1);
+	memcpy(mail.secret, secret, sizeof(secret));
+	assert_true(mailbox_post(&f->rig.link.to_worker, MAIL_COOKIE_SECRET, &mail, sizeof(mail), NULL, 0));
+	mailbox_publish(&f->rig.link.to_worker);
+	f->now_ns = f->rig.now_ns;
+	*state = f;
+	return 0;
+}
+
+static uint64_t frame_count(struct fixture *f, enum frame_verdict v)
+{
+	return counter_get(&f->rig.link.counters->frames[v]);
+}
+
+static uint64_t record_count(struct fixture *f, enum record_verdict v)
+{
+	return counter_get(&f->rig.link.counters->records[v]);
+}
+
+/* O13: whatever a test did, everything that came in ended in exactly one verdict. */
+static void assert_counters_close(struct fixture *f)
+{
+	uint64_t frames = 0, records = 0;
+
+	for (unsigned i = 0; i < FRAME_VERDICTS_COUNT; i++)
+		frames += frame_count(f, i);
+	for (unsigned i = 0; i < RECORD_VERDICTS_COUNT; i++)
+		records += record_count(f, i);
+	assert_int_equal(frames, counter_get(&f->rig.link.counters->frames_in));
+	assert_int_equal(records, counter_get(&f->rig.link.counters->records_in));
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_counters_close(f);
+	sluice_detach(f->app);
+	rig_close(&f->rig);
+	free(f);
+	return 0;
+}
+
+static void turn(struct fixture *f)
+{
+	for (unsigned i = 0; i < 4; i++)
+		worker_poll(f->rig.worker, f->now_ns);
+}
+
+static struct rig_record data_record(uint32_t device, uint64_t seq)
+{
+	return (struct rig_record){.device = device,
+				   .epoch_seq = EPOCH_1 | seq,
+				   .payload = "coap",
+				   .payload_len = 4,
+				   .type = CONTENT_APPLICATION_DATA};
+}
+
+static void send_one(struct fixture *f, struct rig_record record)
+{
+	rig_send(&f->rig, &record, 1);
+	turn(f);
+}
+
+/* The next message for the application must be of this type. */
+static struct sluice_message expect(struct fixture *f, enum sluice_type type)
+{
+	struct sluice_message m;
+
+	assert_int_equal(sluice_receive(f->app, &m, 1), 1);
+	assert_int_equal(m.type, type);
+	return m;
+}
+
+static void expect_data(struct fixture *f, uint64_t seq)
+{
+	struct sluice_message m = expect(f, SLUICE_DATA);
+
+	assert_int_equal(m.data->seq, seq);
+	assert_int_equal(m.data->payload_len, 4);
+	assert_memory_equal(m.data + 1, "coap", 4);
+}
+
+static void expect_nothing(struct fixture *f)
+{
+	struct sluice_message m;
+
+	assert_int_equal(sluice_receive(f->app, &m, 1), 0);
+}
+
+/* The next mail for the control thread must be of this type; its body stays valid until the next call. */
+static const void *expect_mail(struct fixture *f, enum mail_type type)
+{
+	struct spsc_message m;
+
+	mailbox_release(&f->rig.link.to_control);
+	assert_true(mailbox_next(&f->rig.link.to_control, &m));
+	assert_int_equal(m.type, type);
+	return m.body;
+}
+
+static void expect_no_mail(struct fixture *f)
+{
+	struct spsc_message m;
+
+	mailbox_release(&f->rig.link.to_control);
+	assert_false(mailbox_next(&f->rig.link.to_control, &m));
+}
+
+static void post(struct fixture *f, enum mail_type type, const void *body, uint32_t len, const void *extra,
+		 uint32_t extra_len)
+{
+	assert_true(mailbox_post(&f->rig.link.to_worker, type, body, len, extra, extra_len));
+	mailbox_publish(&f->rig.link.to_worker);
+	turn(f);
+}
+
+/* The gateway must have sent one record to the device; op tells what was in it. */
+static void expect_sent(struct fixture *f, uint32_t device, struct record_op *op, uint8_t *payload)
+{
+	struct rte_mbuf *m = rig_receive(&f->rig);
+	uint64_t nonce;
+
+	assert_non_null(m);
+	assert_true(rig_open_record(&f->rig, m, device, 0, op));
+	memcpy(&nonce, op->fragment, sizeof(nonce));
+	assert_int_equal(be64toh(nonce),
+			 op->epoch_seq); /* R13: what cannot repeat while the number does not */
+	memcpy(payload, op->fragment + op->payload_offset, op->payload_len);
+	rte_pktmbuf_free(m);
+}
+
+static void expect_sent_nothing(struct fixture *f)
+{
+	assert_null(rig_receive(&f->rig));
+}
+
+static void data_reaches_the_application_by_address(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t slot = rig_install(&f->rig, 3, false);
+	struct sluice_message m;
+	struct path path;
+
+	rig_path(3, &path);
+	send_one(f, data_record(3, 1));
+	m = expect(f, SLUICE_DATA);
+	assert_int_equal(m.data->ref.index, slot);
+	assert_int_equal(m.data->epoch, 1);
+	assert_int_equal(m.data->seq, 1);
+	assert_int_equal(m.data->received_ns, f->now_ns);
+	assert_memory_equal(m.data->peer.ip, path.peer.ip, 16);
+	assert_int_equal(m.data->peer.port, path.peer.port);
+	assert_memory_equal(m.data + 1, "coap", 4);
+	assert_int_equal(record_count(f, RECORD_APP), 1);
+	expect_sent_nothing(f);
+}
+
+static void i01_data_reaches_the_application_by_cid(void **state)
+{
+	struct fixture *f = *state;
+	struct rig_record r = data_record(3, 1);
+	uint8_t cid[CID_LEN];
+
+	session_cid(f->rig.worker->sessions, rig_install(&f->rig, 3, true), cid);
+	r.cid = cid;
+	send_one(f, r);
+	expect_data(f, 1);
+}
+
+/* I02: plain records of a CID session, and CIDs that nobody has, are dropped. */
+static void i02_only_records_with_the_negotiated_cid(void **state)
+{
+	struct fixture *f = *state;
+	struct rig_record r = data_record(3, 2);
+	uint8_t cid[CID_LEN], wrong[CID_LEN];
+
+	session_cid(f->rig.worker->sessions, rig_install(&f->rig, 3, true), cid);
+	rig_install(&f->rig, 4, false);
+	send_one(f, data_record(3, 1));
+	assert_int_equal(record_count(f, RECORD_DROP_NO_CID), 1);
+	for (unsigned i = 0; i < CID_LEN * 8; i++) {
+		memcpy(wrong, cid, sizeof(wrong));
+		wrong[i / 8] ^= (uint8_t)(1 << i % 8);
+		r.cid = wrong;
+		send_one(f, r);
+	}
+	expect_nothing(f);
+	r.cid = cid;
+	send_one(f, r);
+	expect_data(f, 2);
+}
+
+static void r01_duplicates_are_delivered_once(void **state)
+{
+	struct fixture *f = *state;
+	struct rig_record r[5] = {data_record(1, 7), data_record(1, 5), data_record(1, 7), data_record(1, 5),
+				  data_record(1, 6)};
+
+	rig_install(&f->rig, 1, false);
+	rig_send(&f->rig, r, 5); /* in one burst */
+	turn(f);
+	expect_data(f, 7);
+	expect_data(f, 5);
+	expect_data(f, 6);
+	expect_nothing(f);
+	rig_send(&f->rig, r, 5); /* and in the next */
+	send_one(f, data_record(1, 7 + REPLAY_WINDOW));
+	send_one(f, data_record(1, 4)); /* left of the window now */
+	expect_data(f, 7 + REPLAY_WINDOW);
+	expect_nothing(f);
+	assert_int_equal(record_count(f, RECORD_DROP_REPLAY), 8);
+}
+
+static void r02_r03_a_forged_record_changes_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct rig_record forged = data_record(1, 1000);
+
+	rig_install(&f->rig, 1, false);
+	send_one(f, data_record(1, 1));
+	forged.spoil = 1;
+	send_one(f, forged);
+	send_one(f, data_record(1, 2));
+	expect_data(f, 1);
+	expect_data(f, 2);
+	expect_nothing(f);
+	expect_sent_nothing(f); /* no alert */
+	assert_int_equal(record_count(f, RECORD_DROP_AUTH), 1);
+}
+
+static void r04_failed_tags_end_the_session_at_the_limit_only(void **state)
+{
+	struct fixture *f = *state;
+	struct sluice_message m;
+	struct rig_record forged;
+
+	rig_install(&f->rig, 1, false);
+	for (unsigned i = 0; i < 4; i++) {
+		forged = data_record(1, 100 + i);
+		forged.spoil = 1;
+		send_one(f, forged);
+	}
+	send_one(f, data_record(1, 1));
+	expect_data(f, 1);
+	forged = data_record(1, 200);
+	forged.spoil = 1;
+	send_one(f, forged);
+	m = expect(f, SLUICE_SESSION_DOWN);
+	assert_int_equal(m.down->reason, SLUICE_REASON_AUTH_FAILURES);
+	send_one(f, data_record(1, 2));
+	expect_nothing(f);
+	assert_int_equal(record_count(f, RECORD_DROP_NO_SESSION), 1);
+	expect_mail(f, MAIL_SESSION_ENDED);
+}
+
+static void r05_other_epochs_have_no_effect(void **state)
+{
+	struct fixture *f = *state;
+	static const uint8_t fatal[] = {21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 40};
+	static const uint8_t data[] = {23, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 'h', 'i'};
+	struct rig_record r = data_record(1, 1);
+	struct path path;
+
+	rig_path(1, &path);
+	rig_install(&f->rig, 1, false);
+	r.epoch_seq = 2ULL << 48 | 1;
+	send_one(f, r);
+	rig_send_bytes(&f->rig, &path, fatal, sizeof(fatal));
+	rig_send_bytes(&f->rig, &path, data, sizeof(data));
+	turn(f);
+	expect_nothing(f);
+	expect_no_mail(f);
+	assert_int_equal(record_count(f, RECORD_DROP_EPOCH), 1);
+	assert_int_equal(record_count(f, RECORD_DROP_PLAINTEXT), 2);
+	send_one(f, data_record(1, 1));
+	expect_data(f, 1);
+}
+
+static void r06_several_records_in_one_datagram(void **state)
+{
+	struct fixture *f = *state;
+	struct rig_record r[20];
+
+	rig_install(&f->rig, 1, false);
+	for (unsigned i = 0; i < 20; i++) {
+		r[i] = data_record(1, 1 + i);
+		r[i].spoil = i == 10;
+	}
+	rig_send_together(&f->rig, r, 20);
+	turn(f);
+	for (unsigned i = 0; i < 20; i++)
+		if (i != 10)
+			expect_data(f, 1 + i);
+	expect_nothing(f);
+	assert_int_equal(frame_count(f, FRAME_RECORDS), 1);
+}
+
+/* More records than one crypto burst holds, in a few datagrams of one port burst. */
+static void r06_more_records_than_one_burst(void **state)
+{
+	struct fixture *f = *state;
+	struct rig_record r[30];
+
+	rig_install(&f->rig, 1, false);
+	for (unsigned d = 0; d < 5; d++) {
+		for (unsigned i = 0; i < 30; i++)
+			r[i] = data_record(1, 1 + 30 * d + i);
+		rig_send_together(&f->rig, r, 30);
+	}
+	turn(f);
+	for (unsigned i = 0; i < 150; i++)
+		expect_data(f, 1 + i);
+	expect_nothing(f);
+}
+
+static void r10_r11_unknown_types_and_versions(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t bytes[40] = {24, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 9, 0, 27};
+	struct path path;
+
+	rig_path(1, &path);
+	rig_install(&f->rig, 1, false);
+	rig_send_bytes(&f->rig, &path, bytes, sizeof(bytes));
+	bytes[0] = 23;
+	bytes[1] = 3;
+	bytes[2] = 3;
+	rig_send_bytes(&f->rig, &path, bytes, sizeof(bytes));
+	turn(f);
+	expect_nothing(f);
+	assert_int_equal(record_count(f, RECORD_DROP_TYPE), 1);
+	assert_int_equal(record_count(f, RECORD_DROP_VERSION), 1);
+	send_one(f, data_record(1, 1));
+	expect_data(f, 1);
+}
+
+/* I04: only the newest authentic record moves the address; an older one is delivered and moves nothing. */
+static void i04_the_newest_record_moves_the_address(void **state)
+{
+	struct fixture *f = *state;
+	struct rig_record r = data_record(3, 10);
+	uint8_t cid[CID_LEN];
+	uint32_t slot = rig_install(&f->rig, 3, true);
+	struct path elsewhere, nowhere;
+	struct sluice_message m;
+
+	rig_path(99, &elsewhere);
+	rig_path(98, &nowhere);
+	session_cid(f->rig.worker->sessions, slot, cid);
+	r.cid = cid;
+	send_one(f, r);
+	expect_data(f, 10);
+	r.epoch_seq = EPOCH_1 | 9;
+	r.from = &nowhere;
+	send_one(f, r);
+	expect_data(f, 9);
+	r.epoch_seq = EPOCH_1 | 20;
+	r.spoil = 1;
+	send_one(f, r);
+	assert_int_equal(counter_get(&f->rig.link.counters->sessions_moved), 0);
+	r.spoil = 0;
+	r.from = &elsewhere;
+	send_one(f, r);
+	m = expect(f, SLUICE_PEER_MOVED);
+	assert_memory_equal(m.moved->peer.ip, elsewhere.peer.ip, 16);
+	expect_data(f, 20);
+	expect_mail(f, MAIL_PEER_MOVED);
+	assert_int_equal(counter_get(&f->rig.link.counters->sessions_moved), 1);
+	assert_memory_equal(&session_tx(f->rig.worker->sessions, slot)->path, &elsewhere, sizeof(elsewhere));
+}
+
+static void send_down(struct fixture *f, struct sluice_ref ref, size_t len, uint64_t cookie)
+{
+	static const uint8_t payload[16384];
+
+	assert_int_equal(sluice_send(f->app, ref, payload, len, cookie), 0);
+	sluice_flush(f->app);
+	turn(f);
+}
+
+/* I05: until the peer is heard from its new address again, at most three times its bytes go there. */
+static void i05_an_unverified_address_gets_three_times_its_bytes(void **state)
+{
+	struct fixture *f = *state;
+	struct rig_record r = data_record(3, 10);
+	uint8_t cid[CID_LEN];
+	uint32_t slot = rig_install(&f->rig, 3, true);
+	struct sluice_ref ref = session_ref(f->rig.worker->sessions, slot);
+	struct path elsewhere;
+	struct rte_mbuf *frame;
+	struct sluice_message m;
+	unsigned sent = 0;
+
+	rig_path(99, &elsewhere);
+	session_cid(f->rig.worker->sessions, slot, cid);
+	r.cid = cid;
+	r.from = &elsewhere;
+	send_one(f, r);
+	expect(f, SLUICE_PEER_MOVED);
+	expect_data(f, 10);
+	for (unsigned i = 0; i < 10; i++)
+		send_down(f, ref, 4, i);
+	while ((frame = rig_receive(&f->rig)) != NULL) {
+		rte_pktmbuf_free(frame);
+		sent++;
+	}
+	assert_in_range(sent, 1, 3);
+	for (unsigned i = sent; i < 10; i++) {
+		m = expect(f, SLUICE_SEND_FAILED);
+		assert_int_equal(m.failed->reason, SLUICE_REASON_UNVERIFIED);
+		assert_int_equal(m.failed->cookie, i);
+	}
+	r.epoch_seq = EPOCH_1 | 11; /* it answers */
+	send_one(f, r);
+	expect_data(f, 11);
+	send_down(f, ref, 400, 77);
+	frame = rig_receive(&f->rig);
+	assert_non_null(frame);
+	rte_pktmbuf_free(frame);
+	expect_nothing(f);
+}
+
+static void answers_are_sealed_with_numbers_of_their_own(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t slot = rig_install(&f->rig, 3, false);
+	struct sluice_ref ref = session_ref(f->rig.worker->sessions, slot);
+	struct record_op op;
+	uint8_t payload[1500];
+
+	for (unsigned i = 0; i < 100; i++)
+		assert_int_equal(sluice_send(f->app, ref, "answer", 6, 0), 0);
+	sluice_flush(f->app);
+	turn(f);
+	for (unsigned i = 0; i < 100; i++) {
+		expect_sent(f, 3, &op, payload);
+		assert_int_equal(op.epoch_seq, EPOCH_1 | (1 + i));
+		assert_int_equal(op.type, CONTENT_APPLICATION_DATA);
+		assert_int_equal(op.payload_len, 6);
+		assert_memory_equal(payload, "answer", 6);
+	}
+	expect_sent_nothing(f);
+}
+
+static void r18_what_cannot_be_sent_is_told(void **state)
+{
+	struct fixture *f = *state;
+	struct sluice_ref ref = session_ref(f->rig.worker->sessions, rig_install(&f->rig, 3, false));
+	struct sluice_ref stale = ref, wild = ref;
+	struct sluice_message m;
+	struct record_op op;
+	uint8_t payload[1500];
+	uint16_t largest;
+
+	send_down(f, ref, 1500, 1);
+	m = expect(f, SLUICE_SEND_FAILED);
+	assert_int_equal(m.failed->reason, SLUICE_REASON_TOO_LARGE);
+	largest = m.failed->arg;
+	assert_int_equal(largest, 1500 - 20 - 8 - 13 - 16);
+	send_down(f, ref, 16384, 2);
+	assert_int_equal(expect(f, SLUICE_SEND_FAILED).failed->reason, SLUICE_REASON_TOO_LARGE);
+	expect_sent_nothing(f);
+	send_down(f, ref, largest, 3);
+	expect_sent(f, 3, &op, payload);
+	assert_int_equal(op.payload_len, largest);
+	stale.generation++;
+	send_down(f, stale, 4, 4);
+	assert_int_equal(expect(f, SLUICE_SEND_FAILED).failed->reason, SLUICE_REASON_NO_SESSION);
+	wild.index = UINT32_MAX;
+	send_down(f, wild, 4, 5);
+	m = expect(f, SLUICE_SEND_FAILED);
+	assert_int_equal(m.failed->reason, SLUICE_REASON_NO_SESSION);
+	assert_int_equal(m.failed->cookie, 5);
+	expect_sent_nothing(f);
+}
+
+/* R12: a session ends before its sequence numbers do. */
+static void r12_sequence_numbers_never_wrap(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t slot = rig_install(&f->rig, 3, false);
+	struct sluice_ref ref = session_ref(f->rig.worker->sessions, slot);
+	struct record_op op;
+	uint8_t payload[1500];
+
+	session_tx(f->rig.worker->sessions, slot)->epoch_seq_next = EPOCH_1 | ((1ULL << 48) - 10);
+	send_down(f, ref, 4, 1);
+	expect_sent(f, 3, &op, payload);
+	assert_int_equal(op.type, CONTENT_ALERT);
+	assert_int_equal(payload[1], 0);
+	expect(f, SLUICE_SEND_FAILED);
+	assert_int_equal(expect(f, SLUICE_SESSION_DOWN).down->reason, SLUICE_REASON_SEQUENCE_END);
+}
+
+static void h19_close_notify_both_ways(void **state)
+{
+	struct fixture *f = *state;
+	struct rig_record close = data_record(3, 5);
+	uint32_t slot = rig_install(&f->rig, 3, false);
+	struct record_op op;
+	uint8_t payload[1500];
+
+	close.type = CONTENT_ALERT;
+	close.payload = "\1\0";
+	close.payload_len = 2;
+	send_one(f, close);
+	expect_sent(f, 3, &op, payload);
+	assert_int_equal(op.type, CONTENT_ALERT);
+	assert_memory_equal(payload, "\1\0", 2);
+	assert_int_equal(expect(f, SLUICE_SESSION_DOWN).down->reason, SLUICE_REASON_CLOSE_NOTIFY);
+	send_one(f, data_record(3, 6));
+	expect_nothing(f);
+	assert_int_equal(((const struct mail_ended *)expect_mail(f, MAIL_SESSION_ENDED))->reason,
+			 SLUICE_REASON_CLOSE_NOTIFY);
+
+	slot = rig_install(&f->rig, 4, false);
+	assert_int_equal(sluice_close_session(f->app, session_ref(f->rig.worker->sessions, slot)), 0);
+	sluice_flush(f->app);
+	turn(f);
+	expect_sent(f, 4, &op, payload);
+	assert_int_equal(op.type, CONTENT_ALERT);
+	assert_int_equal(expect(f, SLUICE_SESSION_DOWN).down->reason, SLUICE_REASON_CLOSED);
+}
+
+static void h20_fatal_alert_ends_one_session(void **state)
+{
+	struct fixture *f = *state;
+	struct rig_record alert = data_record(3, 5);
+
+	rig_install(&f->rig, 3, false);
+	rig_install(&f->rig, 4, false);
+	alert.type = CONTENT_ALERT;
+	alert.payload = "\1\144"; /* a warning: nothing happens */
+	alert.payload_len = 2;
+	send_one(f, alert);
+	expect_nothing(f);
+	alert.payload = "\2\50";
+	alert.epoch_seq++;
+	send_one(f, alert);
+	assert_int_equal(expect(f, SLUICE_SESSION_DOWN).down->reason, SLUICE_REASON_ALERT);
+	send_one(f, data_record(4, 1));
+	expect_data(f, 1);
+}
+
+static void h11_renegotiation_is_refused_and_h03_finished_is_answered(void **state)
+{
+	struct fixture *f = *state;
+	struct rig_record hello = data_record(3, 5);
+	struct record_op op;
+	uint8_t payload[1500];
+
+	rig_install(&f->rig, 3, false);
+	hello.type = CONTENT_HANDSHAKE;
+	hello.payload = "\1\0\0\0";
+	send_one(f, hello);
+	expect_sent(f, 3, &op, payload);
+	assert_int_equal(op.type, CONTENT_ALERT);
+	assert_memory_equal(payload, "\1\144", 2); /* warning, no_renegotiation */
+	expect_no_mail(f);
+	hello.payload = "\24\0\0\0"; /* Finished */
+	hello.epoch_seq++;
+	send_one(f, hello);
+	expect_mail(f, MAIL_FINISHED_AGAIN);
+	send_one(f, data_record(3, 7));
+	expect_data(f, 7);
+}
+
+/* O05, O06: a full ring costs data, never an event; and nothing blocks. */
+static void o05_full_ring_drops_data_and_keeps_events(void **state)
+{
+	struct fixture *f = *state;
+	struct rig_record close = data_record(3, 1u << 20);
+	struct sluice_message m[64];
+	unsigned downs = 0, data = 0;
+	int n;
+
+	for (uint32_t device = 0; device < 60; device++)
+		rig_install(&f->rig, device, false);
+	for (unsigned i = 1; i <= 4000; i++) {
+		send_one(f, data_record(3, i));
+		if (i % 1000 == 0)
+			assert_int_equal(counter_get(&f->rig.link.counters->frames_in), i);
+	}
+	assert_true(record_count(f, RECORD_DROP_RING_FULL) > 0);
+	close.type = CONTENT_ALERT;
+	close.payload = "\1\0";
+	close.payload_len = 2;
+	for (uint32_t device = 0; device < 60; device++) {
+		close.device = device;
+		send_one(f, close);
+	}
+	while ((n = sluice_receive(f->app, m, 64)) > 0) {
+		for (int i = 0; i < n; i++) {
+			downs += m[i].type == SLUICE_SESSION_DOWN;
+			data += m[i].type == SLUICE_DATA;
+		}
+		turn(f);
+	}
+	assert_int_equal(downs, 60);
+	assert_int_equal(data, record_count(f, RECORD_APP));
+	for (struct rte_mbuf *frame; (frame = rig_receive(&f->rig)) != NULL;)
+		rte_pktmbuf_free(frame);
+}
+
+static void no_application_then_a_new_one(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t slot = rig_install(&f->rig, 3, false);
+	struct mail_uplink none = {.uplink = NULL, .attach = 1};
+	struct sluice_session_up up = {.ref = session_ref(f->rig.worker->sessions, slot), .again = 1};
+
+	post(f, MAIL_UPLINK, &none, sizeof(none), NULL, 0);
+	expect_mail(f, MAIL_UPLINK_RETURNED);
+	send_one(f, data_record(3, 1));
+	assert_int_equal(record_count(f, RECORD_DROP_NO_CONSUMER), 1);
+	attach(f, 2);
+	send_one(f, data_record(3, 2)); /* its SESSION_UP has not come yet */
+	expect_nothing(f);
+	post(f, MAIL_ANNOUNCE, &up, sizeof(up), NULL, 0);
+	post(f, MAIL_ANNOUNCE, &up, sizeof(up), NULL, 0); /* once is enough */
+	send_one(f, data_record(3, 3));
+	assert_int_equal(expect(f, SLUICE_SESSION_UP).up->again, 1);
+	expect_data(f, 3);
+	expect_nothing(f);
+}
+
+/* A ClientHello with this random and cookie, as one record. Returns its length. */
+static size_t make_hello(uint8_t *out, uint8_t random, const uint8_t *cookie, uint8_t cookie_len)
+{
+	uint8_t *p = out + 25;
+	size_t body;
+
+	memset(out, 0, 128);
+	*p++ = 0xfe;
+	*p++ = 0xfd;
+	memset(p, random, 32);
+	p += 32;
+	*p++ = 0; /* session_id */
+	*p++ = cookie_len;
+	memcpy(p, cookie, cookie_len);
+	p += cookie_len;
+	memcpy(p, (uint8_t[]){0, 2, 0xc0, 0xa8, 1, 0}, 6);
+	p += 6;
+	body = (size_t)(p - out) - 25;
+	memcpy(out, (uint8_t[]){22, 0xfe, 0xff}, 3);
+	out[12] = (uint8_t)(body + 12);
+	out[13] = 1;
+	out[16] = out[24] = (uint8_t)body;
+	return (size_t)(p - out);
+}
+
+/* C01, C02: answered without state and without more bytes than came; returns the cookie. */
+static void hello_verify(struct fixture *f, const struct path *path, uint8_t random,
+			 uint8_t cookie[COOKIE_LEN])
+{
+	uint8_t hello[128];
+	size_t len = make_hello(hello, random, cookie, 0);
+	struct rte_mbuf *m;
+	const uint8_t *answer;
+
+	rig_send_bytes(&f->rig, path, hello, len);
+	turn(f);
+	m = rig_receive(&f->rig);
+	assert_non_null(m);
+	answer = rte_pktmbuf_mtod_offset(m, const uint8_t *, 42);
+	assert_int_equal(m->data_len, 42 + HELLO_VERIFY_LEN);
+	assert_true(HELLO_VERIFY_LEN <= len);
+	assert_int_equal(answer[13], 3);
+	memcpy(cookie, answer + 28, COOKIE_LEN);
+	rte_pktmbuf_free(m);
+	expect_no_mail(f);
+}
+
+static struct sluice_ref start_handshake(struct fixture *f, const struct path *path, uint8_t random)
+{
+	uint8_t cookie[COOKIE_LEN], hello[128];
+	const struct mail_hello *mail;
+	size_t len;
+
+	hello_verify(f, path, random, cookie);
+	len = make_hello(hello, random, cookie, COOKIE_LEN);
+	rig_send_bytes(&f->rig, path, hello, len);
+	turn(f);
+	mail = expect_mail(f, MAIL_HELLO);
+	assert_int_equal(mail->record_len, len);
+	assert_memory_equal(mail + 1, hello, len);
+	assert_int_equal(mail->cookie_secret[0], 7);
+	expect_sent_nothing(f);
+	return mail->ref;
+}
+
+static void finish_handshake(struct fixture *f, struct sluice_ref ref, uint32_t device)
+{
+	struct mail_install mail = {.session = {.ref = ref,
+						.suite = 0xc0a8,
+						.protection = PROTECTION_AES_128_CCM_8,
+						.epoch = 1,
+						.rx_highest = 1,
+						.tx_seq_next = 1}};
+	struct sluice_session_up up = {.ref = ref, .suite = 0xc0a8};
+
+	rig_path(device, &mail.session.path);
+	rig_key(device, &mail.session.rx_key.aead);
+	rig_key(device, &mail.session.tx_key.aead);
+	post(f, MAIL_INSTALL, &mail, sizeof(mail), &up, sizeof(up));
+}
+
+static void c01_only_a_valid_cookie_reaches_control(void **state)
+{
+	struct fixture *f = *state;
+	static const uint8_t key_exchange[30] = {22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 2, 0, 17, 16};
+	struct sluice_ref ref;
+	struct path path, other;
+
+	rig_path(5, &path);
+	rig_path(6, &other);
+	rig_send_bytes(&f->rig, &path, key_exchange, sizeof(key_exchange));
+	turn(f);
+	assert_int_equal(record_count(f, RECORD_DROP_PLAINTEXT), 1);
+	ref = start_handshake(f, &path, 1);
+	rig_send_bytes(&f->rig, &path, key_exchange, sizeof(key_exchange));
+	rig_send_bytes(&f->rig, &other, key_exchange, sizeof(key_exchange));
+	turn(f);
+	assert_int_equal(((const struct mail_record *)expect_mail(f, MAIL_RECORD))->ref.index, ref.index);
+	expect_no_mail(f);
+	finish_handshake(f, ref, 5);
+	assert_int_equal(expect(f, SLUICE_SESSION_UP).up->ref.index, ref.index);
+	send_one(f, data_record(5, 1));
+	expect_data(f, 1);
+}
+
+/* C03: a cookie is worth nothing from another address. */
+static void c03_cookie_of_another_address(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t cookie[COOKIE_LEN], hello[128];
+	struct path path, thief;
+	struct rte_mbuf *m;
+
+	rig_path(5, &path);
+	rig_path(6, &thief);
+	hello_verify(f, &path, 1, cookie);
+	rig_send_bytes(&f->rig, &thief, hello, make_hello(hello, 1, cookie, COOKIE_LEN));
+	turn(f);
+	expect_no_mail(f);
+	m = rig_receive(&f->rig);
+	assert_non_null(m); /* a new HelloVerifyRequest: C07 */
+	rte_pktmbuf_free(m);
+	assert_int_equal(record_count(f, RECORD_HELLO_VERIFY), 2);
+}
+
+/* H06: the old session lives until the new one has proved itself, and then ends. */
+static void h06_a_new_handshake_beside_a_live_session(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t cookie[COOKIE_LEN];
+	uint32_t old = rig_install(&f->rig, 5, false);
+	struct sluice_message m;
+	struct sluice_ref ref;
+	struct path path;
+
+	rig_path(5, &path);
+	hello_verify(f, &path, 9, cookie); /* anyone can do this much */
+	send_one(f, data_record(5, 1));
+	expect_data(f, 1);
+	ref = start_handshake(f, &path, 1);
+	send_one(f, data_record(5, 2)); /* still the old one's */
+	expect_data(f, 2);
+	finish_handshake(f, ref, 5);
+	m = expect(f, SLUICE_SESSION_UP);
+	assert_int_equal(m.up->ref.index, ref.index);
+	m = expect(f, SLUICE_SESSION_DOWN);
+	assert_int_equal(m.down->ref.index, old);
+	assert_int_equal(m.down->reason, SLUICE_REASON_REPLACED);
+	send_one(f, data_record(5, 3));
+	m = expect(f, SLUICE_DATA);
+	assert_int_equal(m.data->ref.index, ref.index);
+}
+
+/* H09: handshakes in flight are bounded, the oldest makes room. */
+static void h09_half_open_handshakes_are_bounded(void **state)
+{
+	struct fixture *f = *state;
+	struct sluice_ref first, again;
+	struct path path;
+
+	rig_path(10, &path);
+	first = start_handshake(f, &path, 1);
+	for (uint32_t device = 11; device < 14; device++) {
+		rig_path(device, &path);
+		start_handshake(f, &path, 1);
+	}
+	{ /* the fifth: the mailbox tells first who had to go */
+		uint8_t cookie[COOKIE_LEN], hello[128];
+
+		rig_path(14, &path);
+		hello_verify(f, &path, 1, cookie);
+		rig_send_bytes(&f->rig, &path, hello, make_hello(hello, 1, cookie, COOKIE_LEN));
+		turn(f);
+	}
+	again = ((const struct mail_session *)expect_mail(f, MAIL_HANDSHAKE_DROPPED))->ref;
+	assert_int_equal(again.index, first.index);
+	assert_int_equal(again.generation, first.generation);
+	expect_mail(f, MAIL_HELLO);
+	finish_handshake(f, first, 10); /* too late */
+	expect_mail(f, MAIL_NOT_INSTALLED);
+	expect_nothing(f);
+}
+
+static void a_device_that_starts_over_gets_a_new_handshake(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t cookie[COOKIE_LEN], hello[128];
+	struct sluice_ref first;
+	struct path path;
+
+	rig_path(10, &path);
+	first = start_handshake(f, &path, 1);
+	hello_verify(f, &path, 2, cookie);
+	rig_send_bytes(&f->rig, &path, hello, make_hello(hello, 2, cookie, COOKIE_LEN));
+	turn(f);
+	assert_int_equal(
+		((const struct mail_session *)expect_mail(f, MAIL_HANDSHAKE_DROPPED))->ref.generation,
+		first.generation);
+	expect_mail(f, MAIL_HELLO);
+}
+
+static void handshake_over_frees_its_place(void **state)
+{
+	struct fixture *f = *state;
+	struct path path;
+
+	for (unsigned i = 0; i < 50; i++) {
+		struct mail_session over;
+
+		rig_path(100 + i, &path);
+		over.ref = start_handshake(f, &path, 1);
+		post(f, MAIL_HANDSHAKE_OVER, &over, sizeof(over), NULL, 0);
+		expect_no_mail(f);
+	}
+}
+
+static void flights_are_sent_and_records_reinjected(void **state)
+{
+	struct fixture *f = *state;
+	struct mail_transmit transmit = {.datagram_len = 5};
+	struct mail_record reinject;
+	struct rig_record r = data_record(3, 4);
+	struct rte_mbuf *m;
+	void *frame = NULL;
+
+	rig_install(&f->rig, 3, false);
+	rig_path(3, &transmit.path);
+	post(f, MAIL_TRANSMIT, &transmit, sizeof(transmit), "hello", 5);
+	m = rig_receive(&f->rig);
+	assert_non_null(m);
+	assert_memory_equal(rte_pktmbuf_mtod_offset(m, void *, 42), "hello", 5);
+	rte_pktmbuf_free(m);
+
+	rig_send(&f->rig, &r, 1); /* catch the record before the worker sees it */
+	assert_int_equal(rte_ring_dequeue(f->rig.rx, &frame), 0);
+	m = frame;
+	reinject = (struct mail_record){.path = transmit.path, .record_len = (uint16_t)(m->data_len - 42)};
+	post(f, MAIL_REINJECT, &reinject, sizeof(reinject), rte_pktmbuf_mtod_offset(m, void *, 42),
+	     reinject.record_len);
+	rte_pktmbuf_free(m);
+	expect_data(f, 4);
+}
+
+/* Time passes for the worker, with turns in between: a turn expires a bounded number of sessions. */
+static void pass(struct fixture *f, uint64_t seconds)
+{
+	for (uint64_t s = 0; s < seconds; s += 60) {
+		f->now_ns += 60000000000ULL;
+		turn(f);
+	}
+}
+
+static void o12_idle_sessions_expire(void **state)
+{
+	struct fixture *f = *state;
+
+	rig_install(&f->rig, 3, false);
+	send_one(f, data_record(3, 1));
+	expect_data(f, 1);
+	pass(f, 86000);
+	send_one(f, data_record(3, 2));
+	expect_data(f, 2);
+	pass(f, 86000);
+	expect_nothing(f);
+	pass(f, 1000);
+	assert_int_equal(expect(f, SLUICE_SESSION_DOWN).down->reason, SLUICE_REASON_IDLE);
+}
+
+static void stop_closes_every_session(void **state)
+{
+	struct fixture *f = *state;
+	struct rte_mbuf *frame;
+	unsigned sent = 0;
+
+	for (uint32_t device = 0; device < 60; device++)
+		rig_install(&f->rig, device, false);
+	post(f, MAIL_STOP, NULL, 0, NULL, 0);
+	assert_int_equal(worker_run(f->rig.worker), 0);
+	for (unsigned i = 0; i < 60; i++)
+		assert_int_equal(expect(f, SLUICE_SESSION_DOWN).down->reason, SLUICE_REASON_SHUTDOWN);
+	while ((frame = rig_receive(&f->rig)) != NULL) {
+		rte_pktmbuf_free(frame);
+		sent++;
+	}
+	assert_int_equal(sent, 60);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	char *eal[] = {(char[]){"test_worker"},
+		       (char[]){"--no-huge"},
+		       (char[]){"-m"},
+		       (char[]){"128"},
+		       (char[]){"--no-pci"},
+		       (char[]){"--no-shconf"},
+		       (char[]){"--no-telemetry"},
+		       (char[]){"-l"},
+		       (char[]){"0"},
+		       (char[]){"--log-level=error"}};
+	const struct CMUnitTest tests[] = {
+		T(data_reaches_the_application_by_address),
+		T(i01_data_reaches_the_application_by_cid),
+		T(i02_only_records_with_the_negotiated_cid),
+		T(r01_duplicates_are_delivered_once),
+		T(r02_r03_a_forged_record_changes_nothing),
+		T(r04_failed_tags_end_the_session_at_the_limit_only),
+		T(r05_other_epochs_have_no_effect),
+		T(r06_several_records_in_one_datagram),
+		T(r06_more_records_than_one_burst),
+		T(r10_r11_unknown_types_and_versions),
+		T(i04_the_newest_record_moves_the_address),
+		T(i05_an_unverified_address_gets_three_times_its_bytes),
+		T(answers_are_sealed_with_numbers_of_their_own),
+		T(r18_what_cannot_be_sent_is_told),
+		T(r12_sequence_numbers_never_wrap),
+		T(h19_close_notify_both_ways),
+		T(h20_fatal_alert_ends_one_session),
+		T(h11_renegotiation_is_refused_and_h03_finished_is_answered),
+		T(o05_full_ring_drops_data_and_keeps_events),
+		T(no_application_then_a_new_one),
+		T(c01_only_a_valid_cookie_reaches_control),
+		T(c03_cookie_of_another_address),
+		T(h06_a_new_handshake_beside_a_live_session),
+		T(h09_half_open_handshakes_are_bounded),
+		T(a_device_that_starts_over_gets_a_new_handshake),
+		T(handshake_over_frees_its_place),
+		T(flights_are_sent_and_records_reinjected),
+		T(o12_idle_sessions_expire),
+		T(stop_closes_every_session),
+	};
+
+	if (rte_eal_init(RTE_DIM(eal), eal) < 0)
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
