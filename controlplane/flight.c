@@ -20,6 +20,16 @@ void flight_clear(struct flight *f)
 	f->len = f->open = 0;
 }
 
+void flight_fit(struct flight *f)
+{
+	uint8_t *bytes = f->len ? realloc(f->bytes, f->len) : NULL;
+
+	if (bytes) {
+		f->bytes = bytes;
+		f->room = f->len;
+	}
+}
+
 static bool make_room(struct flight *f, size_t more)
 {
 	size_t room = f->room ? f->room : ROOM_FIRST;

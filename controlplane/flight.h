@@ -21,6 +21,8 @@ struct flight {
 void flight_fini(struct flight *f);
 /* Empties it and keeps the memory. */
 void flight_clear(struct flight *f);
+/* Gives back the memory that it does not need: for a flight that is kept. */
+void flight_fit(struct flight *f);
 /* False when out of memory or above FLIGHT_MAX. */
 bool flight_add(struct flight *f, const uint8_t *record, size_t len);
 /* An unprotected fatal alert: RFC 6347 4.1.2.7, RFC 5246 7.2. record_seq: ours, of epoch 0. */

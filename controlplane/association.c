@@ -1,0 +1,194 @@
+/* See association.h. */
+#include "controlplane/association.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+TAILQ_HEAD(association_list, association);
+
+struct slots {
+	struct association **of;
+	uint32_t count;
+};
+
+struct associations {
+	struct slots *workers;
+	unsigned workers_count;
+	uint32_t count, flights_count;
+	struct association_list flights, retries;
+};
+
+struct associations *associations_new(unsigned workers, const uint32_t *slots)
+{
+	struct associations *as = calloc(1, sizeof *as);
+
+	if (!as)
+		return NULL;
+	TAILQ_INIT(&as->flights);
+	TAILQ_INIT(&as->retries);
+	as->workers = calloc(workers, sizeof *as->workers);
+	if (!as->workers)
+		goto err;
+	as->workers_count = workers;
+	for (unsigned i = 0; i < workers; i++) {
+		as->workers[i].of = calloc(slots[i], sizeof as->workers[i].of[0]);
+		if (!as->workers[i].of)
+			goto err;
+		as->workers[i].count = slots[i];
+	}
+	return as;
+err:
+	associations_free(as);
+	return NULL;
+}
+
+void associations_free(struct associations *as)
+{
+	if (!as)
+		return;
+	for (unsigned w = 0; w < as->workers_count; w++) {
+		for (uint32_t i = 0; as->count > 0 && i < as->workers[w].count; i++) {
+			if (as->workers[w].of[i])
+				association_remove(as, as->workers[w].of[i]);
+		}
+		free(as->workers[w].of);
+	}
+	free(as->workers);
+	free(as);
+}
+
+const struct sluice_session_up *association_up(const struct association *a)
+{
+	return (const struct sluice_session_up *)a->up;
+}
+
+static struct association **place_of(struct associations *as, struct sluice_ref ref)
+{
+	if (ref.worker >= as->workers_count || ref.index >= as->workers[ref.worker].count)
+		return NULL;
+	return &as->workers[ref.worker].of[ref.index];
+}
+
+struct association *association_find(struct associations *as, struct sluice_ref ref)
+{
+	struct association **place = place_of(as, ref);
+
+	return place && *place && association_up(*place)->ref.generation == ref.generation ? *place : NULL;
+}
+
+static void drop_flight(struct associations *as, struct association *a)
+{
+	if (!a->has_flight)
+		return;
+	TAILQ_REMOVE(&as->flights, a, flights);
+	flight_fini(&a->last_flight);
+	a->has_flight = false;
+	as->flights_count--;
+}
+
+static void end_retry(struct associations *as, struct association *a)
+{
+	if (a->retrying)
+		TAILQ_REMOVE(&as->retries, a, retries);
+	a->retrying = false;
+}
+
+void association_remove(struct associations *as, struct association *a)
+{
+	*place_of(as, association_up(a)->ref) = NULL;
+	drop_flight(as, a);
+	end_retry(as, a);
+	as->count--;
+	free(a);
+}
+
+static void keep_flight(struct associations *as, struct association *a, struct flight *last_flight,
+			uint64_t now_ns)
+{
+	if (as->flights_count == LAST_FLIGHTS_MAX)
+		drop_flight(as, TAILQ_FIRST(&as->flights));
+	a->last_flight = *last_flight;
+	*last_flight = (struct flight){.mtu = last_flight->mtu};
+	flight_fit(&a->last_flight);
+	a->has_flight = true;
+	a->flight_until_ns = now_ns + LAST_FLIGHT_NS;
+	TAILQ_INSERT_TAIL(&as->flights, a, flights);
+	as->flights_count++;
+}
+
+struct association *association_add(struct associations *as, const struct path *path, const void *up,
+				    size_t up_len, struct flight *last_flight, uint64_t now_ns)
+{
+	struct association **place = place_of(as, ((const struct sluice_session_up *)up)->ref);
+	struct association *a;
+
+	if (!place)
+		return NULL;
+	a = calloc(1, sizeof *a + up_len);
+	if (!a)
+		return NULL;
+	if (*place)
+		association_remove(as, *place);
+	a->path = *path;
+	a->up_len = (uint16_t)up_len;
+	memcpy(a->up, up, up_len);
+	keep_flight(as, a, last_flight, now_ns);
+	*place = a;
+	as->count++;
+	return a;
+}
+
+uint64_t associations_expire_flights(struct associations *as, uint64_t now_ns)
+{
+	struct association *a;
+
+	while ((a = TAILQ_FIRST(&as->flights)) && a->flight_until_ns <= now_ns)
+		drop_flight(as, a);
+	return a ? a->flight_until_ns : UINT64_MAX;
+}
+
+void association_retry_later(struct associations *as, struct association *a, uint64_t now_ns,
+			     uint64_t delay_ns)
+{
+	end_retry(as, a);
+	a->retrying = true;
+	a->retry_ns = now_ns + delay_ns;
+	TAILQ_INSERT_TAIL(&as->retries, a, retries);
+}
+
+struct association *associations_retry(struct associations *as, uint64_t now_ns)
+{
+	struct association *a = TAILQ_FIRST(&as->retries);
+
+	if (!a || a->retry_ns > now_ns)
+		return NULL;
+	end_retry(as, a);
+	return a;
+}
+
+uint64_t associations_retry_deadline(const struct associations *as)
+{
+	const struct association *a = TAILQ_FIRST(&as->retries);
+
+	return a ? a->retry_ns : UINT64_MAX;
+}
+
+uint32_t associations_count(const struct associations *as)
+{
+	return as->count;
+}
+
+struct association *associations_walk(struct associations *as, unsigned worker, uint32_t *slot, uint32_t most)
+{
+	struct slots *s = &as->workers[worker];
+
+	for (uint32_t looked = 0; *slot < s->count && looked < most; looked++) {
+		struct association *a = s->of[(*slot)++];
+
+		if (a)
+			return a;
+	}
+	if (*slot >= s->count)
+		*slot = UINT32_MAX;
+	return NULL;
+}

@@ -1,0 +1,358 @@
+/* The control thread: mail in, timers, announcements, mail out, sleep. What the mail means is in negotiate.c
+ * and application.c.
+ */
+#include "controlplane/control.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "controlplane/internal.h"
+#include "crypto/secret.h"
+#include "crypto/wolfssl_random.h"
+
+enum {
+	MAIL_PER_TURN = 64, /* of one worker, before timers and the others get their turn */
+	EVENTS_MAX = 16,
+	LOG_LINES_PER_SECOND = 20,
+	SLEEP_MS_MAX = 1000,
+	SLEEP_MS_FULL = 1, /* while a mailbox is full */
+};
+#define SECOND_NS 1000000000ULL
+#define STOP_NS   (2 * SECOND_NS)
+
+static uint64_t monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
+}
+
+/* ---- mail in */
+
+static void take_mail(struct control *c, const struct spsc_message *m)
+{
+	const struct mail_session *session = m->body;
+
+	switch ((enum mail_type)m->type) {
+	case MAIL_HELLO:
+		negotiate_hello(c, m->body);
+		secret_wipe((void *)(uintptr_t)m->body, sizeof(struct mail_hello));
+		break;
+	case MAIL_RECORD:
+		negotiate_record(c, m->body);
+		break;
+	case MAIL_FINISHED_AGAIN:
+		negotiate_finished_again(c, session->ref);
+		break;
+	case MAIL_HANDSHAKE_DROPPED:
+		negotiate_dropped(c, session->ref);
+		break;
+	case MAIL_SESSION_ENDED:
+		negotiate_ended(c, m->body);
+		break;
+	case MAIL_NOT_INSTALLED:
+		negotiate_not_installed(c, m->body);
+		break;
+	case MAIL_PEER_MOVED:
+		negotiate_moved(c, m->body);
+		break;
+	case MAIL_NOT_ANNOUNCED:
+		application_not_announced(c, session->ref);
+		break;
+	case MAIL_UPLINK_RETURNED:
+		application_returned(c, ((const struct mail_uplink *)m->body)->uplink);
+		break;
+	default:
+		log_write(LOG_LEVEL_ERROR, "a worker sent mail of the unknown type %u", m->type);
+		break;
+	}
+}
+
+/* True when there may be more. */
+static bool read_mail(struct control *c)
+{
+	bool more = false;
+
+	for (unsigned i = 0; i < c->workers; i++) {
+		struct mailbox *from = &c->links[i].to_control;
+		struct spsc_message m;
+		unsigned n = 0;
+
+		while (n < MAIL_PER_TURN && mailbox_next(from, &m)) {
+			take_mail(c, &m);
+			n++;
+		}
+		if (n > 0)
+			mailbox_release(from);
+		more |= n == MAIL_PER_TURN;
+	}
+	return more;
+}
+
+/* ---- timers */
+
+/* RFC 6347 4.2.1: a new secret now and then; the workers accept the one before for as long again. */
+static int rotate_cookie_secret(struct control *c)
+{
+	struct mail_cookie_secret mail;
+	int ret = random_block(mail.secret, sizeof mail.secret) ? -EIO : 0;
+
+	for (unsigned i = 0; ret == 0 && i < c->workers; i++)
+		ret = outbox_send(&c->outboxes[i], MAIL_COOKIE_SECRET, &mail, sizeof mail, NULL, 0);
+	secret_wipe(&mail, sizeof mail);
+	c->rotate_ns = c->now_ns + c->config->handshakes.cookie_rotation_s * SECOND_NS;
+	return ret;
+}
+
+static void run_timers(struct control *c)
+{
+	negotiate_timers(c);
+	if (c->now_ns >= c->rotate_ns && rotate_cookie_secret(c))
+		log_write(LOG_LEVEL_ERROR, "the cookie secret could not be changed");
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static int sleep_ms(struct control *c)
+{
+	uint64_t until = earlier(attempts_deadline(c->attempts), c->rotate_ns);
+
+	until = earlier(until, associations_retry_deadline(c->associations));
+	until = earlier(until, associations_expire_flights(c->associations, c->now_ns));
+	if (c->stopping)
+		until = earlier(until, c->stop_by_ns);
+	if (until <= c->now_ns)
+		return 0;
+	until = (until - c->now_ns) / 1000000 + 1;
+	return until < SLEEP_MS_MAX ? (int)until : SLEEP_MS_MAX;
+}
+
+/* ---- the loop */
+
+static void drain(int fd)
+{
+	uint64_t count;
+
+	while (read(fd, &count, sizeof count) > 0)
+		;
+}
+
+static void take_event(struct control *c, int fd)
+{
+	if (fd == c->application.listen_fd)
+		application_connect(c);
+	else if (fd == c->application.connection_fd)
+		application_disconnected(c);
+	else if (fd == c->stop_fd)
+		drain(fd);
+	for (unsigned i = 0; i < c->workers; i++) {
+		if (fd == c->links[i].to_control.event_fd)
+			drain(fd);
+	}
+}
+
+static void wait_for_events(struct control *c, int timeout_ms)
+{
+	struct epoll_event events[EVENTS_MAX];
+	int n;
+
+	/* Whoever sends mail after this wakes us; what came before is seen here. */
+	for (unsigned i = 0; i < c->workers; i++) {
+		if (!spsc_sleep(&c->links[i].to_control.consumer))
+			timeout_ms = 0;
+	}
+	n = epoll_wait(c->epoll_fd, events, EVENTS_MAX, timeout_ms);
+	for (unsigned i = 0; i < c->workers; i++)
+		spsc_awake(&c->links[i].to_control.consumer);
+	c->now_ns = monotonic_ns();
+	for (int i = 0; i < n; i++)
+		take_event(c, events[i].data.fd);
+}
+
+static void begin_to_stop(struct control *c)
+{
+	c->stopping = true;
+	c->stop_by_ns = c->now_ns + STOP_NS;
+	for (unsigned i = 0; i < c->workers; i++) {
+		if (outbox_send(&c->outboxes[i], MAIL_STOP, NULL, 0, NULL, 0))
+			log_write(LOG_LEVEL_ERROR, "out of memory: worker %u cannot be stopped", i);
+	}
+}
+
+static bool may_end(const struct control *c, bool waiting)
+{
+	return c->stopping &&
+	       ((associations_count(c->associations) == 0 && !waiting) || c->now_ns >= c->stop_by_ns);
+}
+
+static void *control_run(void *argument)
+{
+	struct control *c = argument;
+	bool busy, waiting;
+
+	do {
+		c->now_ns = monotonic_ns();
+		if (atomic_load_explicit(&c->stop, memory_order_acquire) && !c->stopping)
+			begin_to_stop(c);
+		busy = read_mail(c);
+		run_timers(c);
+		busy |= application_announce(c);
+		waiting = false;
+		for (unsigned i = 0; i < c->workers; i++)
+			waiting |= outbox_flush(&c->outboxes[i]);
+		/* Announcements wait for room in a mailbox, too. */
+		waiting |= c->application.announce_worker < c->workers;
+		if (!may_end(c, waiting))
+			wait_for_events(c, busy ? 0 : waiting ? SLEEP_MS_FULL : sleep_ms(c));
+	} while (!may_end(c, waiting));
+	return NULL;
+}
+
+/* ---- start and end: main thread */
+
+static int watch(struct control *c, int fd)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+
+	return fd < 0 || epoll_ctl(c->epoll_fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+static int open_descriptors(struct control *c)
+{
+	int ret;
+
+	c->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	c->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (c->epoll_fd < 0)
+		return -errno;
+	ret = watch(c, c->stop_fd);
+	for (unsigned i = 0; ret == 0 && i < c->workers; i++)
+		ret = watch(c, c->links[i].to_control.event_fd);
+	return ret;
+}
+
+static int make_tables(struct control *c)
+{
+	const struct config_handshakes *h = &c->config->handshakes;
+	uint32_t slots[UPLINK_WORKERS_MAX];
+	uint64_t seed;
+
+	if (c->workers > UPLINK_WORKERS_MAX || random_block((unsigned char *)&seed, sizeof seed))
+		return -EINVAL;
+	c->outboxes = calloc(c->workers, sizeof *c->outboxes);
+	if (!c->outboxes)
+		return -ENOMEM;
+	for (unsigned i = 0; i < c->workers; i++) {
+		slots[i] = c->links[i].slots;
+		outbox_init(&c->outboxes[i], &c->links[i].to_worker);
+	}
+	c->admit = admit_new(h->rate, h->rate_prefix, seed, c->now_ns);
+	c->attempts = attempts_new(h->max, h->retransmit_ms * (SECOND_NS / 1000), h->timeout_s * SECOND_NS);
+	c->associations = associations_new(c->workers, slots);
+	return c->admit && c->attempts && c->associations ? 0 : -ENOMEM;
+}
+
+static int load_credentials(struct control *c, char *error, size_t error_len)
+{
+	struct credentials credentials = {0};
+	int ret = tls_global_init();
+
+	if (ret) {
+		snprintf(error, error_len, "wolfSSL does not start");
+		return ret;
+	}
+	if (c->config->credentials.psk_file) {
+		c->psk_file = psk_file_open(c->config->credentials.psk_file, error, error_len);
+		if (!c->psk_file)
+			return -EINVAL;
+		credentials = (struct credentials){.ops = &psk_file_store, .store = c->psk_file};
+		log_write(LOG_LEVEL_INFO, "%u pre-shared keys from %s", psk_file_count(c->psk_file),
+			  c->config->credentials.psk_file);
+	}
+	c->tls = tls_new(c->config, credentials, error, error_len);
+	return c->tls ? 0 : -EINVAL;
+}
+
+struct control *control_new(const struct config *config, struct worker_link *links, unsigned workers,
+			    char *error, size_t error_len)
+{
+	struct control *c = calloc(1, sizeof *c);
+	int ret;
+
+	snprintf(error, error_len, "out of memory");
+	if (!c)
+		return NULL;
+	c->config = config;
+	c->links = links;
+	c->workers = workers;
+	c->now_ns = monotonic_ns();
+	c->epoll_fd = c->stop_fd = c->application.listen_fd = c->application.connection_fd = -1;
+	c->log_up.rate = c->log_down.rate = c->log_refused.rate = LOG_LINES_PER_SECOND;
+	log_set_level(log_level_by_name(config->log_level));
+	ret = open_descriptors(c);
+	if (ret == 0)
+		ret = make_tables(c);
+	if (ret)
+		snprintf(error, error_len, "the control thread cannot be set up: %s", strerror(-ret));
+	if (ret || load_credentials(c, error, error_len) || application_open(c, error, error_len)) {
+		control_free(c);
+		return NULL;
+	}
+	return c;
+}
+
+int control_start(struct control *c)
+{
+	int ret = rotate_cookie_secret(c);
+
+	if (ret)
+		return ret;
+	for (unsigned i = 0; i < c->workers; i++)
+		(void)outbox_flush(&c->outboxes[i]);
+	ret = -pthread_create(&c->thread, NULL, control_run, c);
+	c->started = ret == 0;
+	return ret;
+}
+
+void control_stop(struct control *c)
+{
+	static const uint64_t one = 1;
+
+	if (!c->started)
+		return;
+	atomic_store_explicit(&c->stop, true, memory_order_release); /* pairs with control_run() */
+	(void)!write(c->stop_fd, &one, sizeof one);
+	pthread_join(c->thread, NULL);
+	c->started = false;
+}
+
+void control_free(struct control *c)
+{
+	if (!c)
+		return;
+	attempts_free(c->attempts);
+	associations_free(c->associations);
+	admit_free(c->admit);
+	for (unsigned i = 0; c->outboxes && i < c->workers; i++)
+		outbox_fini(&c->outboxes[i]);
+	free(c->outboxes);
+	tls_free(c->tls);
+	psk_file_close(c->psk_file);
+	tls_global_fini();
+	application_close(c);
+	if (c->stop_fd >= 0)
+		close(c->stop_fd);
+	if (c->epoll_fd >= 0)
+		close(c->epoll_fd);
+	free(c);
+}

@@ -1,0 +1,79 @@
+/* What the files of the control thread share: one struct, and who handles what. Everything here runs on the
+ * control thread, except where control.h says main thread.
+ */
+#ifndef CONTROLPLANE_INTERNAL_H
+#define CONTROLPLANE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "controlplane/admit.h"
+#include "controlplane/association.h"
+#include "controlplane/attempt.h"
+#include "controlplane/control.h"
+#include "controlplane/log.h"
+#include "controlplane/outbox.h"
+#include "controlplane/psk_file.h"
+#include "ring/uplink.h"
+
+/* The application at the other end of the ring: application.c. */
+struct application {
+	int listen_fd;
+	int connection_fd;       /* -1: nobody is attached */
+	uint32_t attach;         /* counts attachments */
+	struct uplink **uplinks; /* all that exist, given back or not; NULL: a free place */
+	unsigned uplinks_room;
+	unsigned announce_worker; /* whose sessions are announced now; = workers: all are */
+	uint32_t announce_slot;
+};
+
+struct control {
+	const struct config *config;
+	struct worker_link *links;
+	unsigned workers;
+	struct outbox *outboxes; /* one per worker */
+
+	struct psk_file *psk_file;
+	struct tls *tls;
+	struct admit *admit;
+	struct attempts *attempts;
+	struct associations *associations;
+	struct application application;
+
+	uint64_t now_ns; /* CLOCK_MONOTONIC, read once per turn */
+	uint64_t rotate_ns;
+	struct log_limit log_up, log_down, log_refused;
+
+	int epoll_fd, stop_fd;
+	pthread_t thread;
+	bool started;
+	_Atomic bool stop; /* set by control_stop(), read by the thread */
+	bool stopping;
+	uint64_t stop_by_ns;
+};
+
+/* "192.0.2.1:5684" or "[2001:db8::1]:5684". */
+enum { PEER_TEXT_MAX = 64 };
+const char *peer_text(char out[PEER_TEXT_MAX], const struct peer_address *peer);
+
+/* negotiate.c: mail about handshakes and the sessions that come of them. */
+void negotiate_hello(struct control *c, const struct mail_hello *mail);
+void negotiate_record(struct control *c, const struct mail_record *mail);
+void negotiate_dropped(struct control *c, struct sluice_ref ref);
+void negotiate_finished_again(struct control *c, struct sluice_ref ref);
+void negotiate_timers(struct control *c);
+void negotiate_ended(struct control *c, const struct mail_ended *mail);
+void negotiate_not_installed(struct control *c, const struct mail_ended *mail);
+void negotiate_moved(struct control *c, const struct mail_moved *mail);
+
+/* application.c: who attaches to the ring, and what it is told. */
+int application_open(struct control *c, char *error, size_t error_len);
+void application_close(struct control *c);
+void application_connect(struct control *c);      /* somebody knocks */
+void application_disconnected(struct control *c); /* the one that was attached is gone */
+void application_returned(struct control *c, struct uplink *uplink);
+void application_not_announced(struct control *c, struct sluice_ref ref);
+/* Announces some more of the sessions that it does not know yet. True when there are more to come at once. */
+bool application_announce(struct control *c);
+
+#endif
