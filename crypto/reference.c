@@ -312,18 +312,29 @@ static void masked_hash(struct reference *r, const struct cbc_key *key, uint32_t
 	secret_wipe(block, sizeof block);
 }
 
-/* Copies text[content_len, + MAC_LEN) by reading every place where it could stand. */
+/* Copies text[content_len, + MAC_LEN): reads every place where it could stand, lays what belongs to it into a
+ * ring, and then turns the ring to its beginning, one bit of the angle after the other.
+ */
 static void masked_mac(uint8_t mac[MAC_LEN], const uint8_t *text, uint32_t len, uint32_t content_len)
 {
 	uint32_t first = len > MAC_LEN + PADDING_MAX ? len - MAC_LEN - PADDING_MAX : 0;
+	uint32_t angle = (content_len - first) % MAC_LEN;
+	uint8_t turned[MAC_LEN];
 
-	for (uint32_t i = 0; i < MAC_LEN; i++) {
-		uint32_t octet = 0;
+	memset(mac, 0, MAC_LEN);
+	for (uint32_t at = first; at < len; at++) {
+		uint32_t inside = mask_less(at, content_len + MAC_LEN) & ~mask_less(at, content_len);
 
-		for (uint32_t at = first; at < len; at++)
-			octet |= text[at] & mask_equal(at, content_len + i);
-		mac[i] = (uint8_t)octet;
+		mac[(at - first) % MAC_LEN] |= text[at] & inside;
 	}
+	for (uint32_t step = 1; step < MAC_LEN; step *= 2) {
+		uint32_t turn = ~mask_equal(angle & step, 0);
+
+		for (uint32_t i = 0; i < MAC_LEN; i++)
+			turned[i] = (uint8_t)((mac[(i + step) % MAC_LEN] & turn) | (mac[i] & ~turn));
+		memcpy(mac, turned, MAC_LEN);
+	}
+	secret_wipe(turned, sizeof turned);
 }
 
 static void mte_open(struct reference *r, struct record_op *op)
