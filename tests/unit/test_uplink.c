@@ -277,6 +277,49 @@ static void end_of_the_gateway_is_noticed(void **state)
 	assert_int_equal(sluice_wait(f->app, 10), 0);
 }
 
+/* The gateway publishes, and dies before it can kick. */
+static void *publish_and_die(void *argument)
+{
+	struct fake_gateway *g = argument;
+
+	usleep(50000);
+	spsc_publish(&g->uplinks[1]->up);
+	close(g->connection_fd);
+	g->connection_fd = -1;
+	return NULL;
+}
+
+static void last_words_are_heard(void **state)
+{
+	struct fixture *f = *state;
+	pthread_t thread;
+
+	assert_true(fake_data(&f->gateway, fake_ref(1, 1), "last", 4));
+	assert_int_equal(pthread_create(&thread, NULL, publish_and_die, &f->gateway), 0);
+	assert_int_equal(sluice_wait(f->app, 20000), 1);
+	pthread_join(thread, NULL);
+	assert_int_equal(receive_one(f->app).type, SLUICE_DATA);
+	assert_int_equal(sluice_wait(f->app, 20000), -1);
+	assert_int_equal(errno, EPIPE);
+}
+
+/* Messages taken and not yet given back fill the ring: sleeping gives them back, or nothing could wake us. */
+static void sleeping_gives_the_room_back(void **state)
+{
+	struct fixture *f = *state;
+	static uint8_t payload[UPLINK_PAYLOAD_MAX];
+	struct sluice_message messages[128];
+	int count = 0;
+
+	while (fake_data(&f->gateway, fake_ref(0, 1), payload, sizeof(payload)))
+		count++;
+	fake_publish(&f->gateway);
+	assert_int_equal(sluice_receive(f->app, messages, 128), count);
+	assert_false(fake_data(&f->gateway, fake_ref(0, 1), payload, sizeof(payload)));
+	assert_int_equal(sluice_wait(f->app, 0), 0);
+	assert_true(fake_data(&f->gateway, fake_ref(0, 1), payload, sizeof(payload)));
+}
+
 static void end_of_the_application_is_noticed(void **state)
 {
 	struct fixture *f = *state;
@@ -302,6 +345,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(own_loop_polls_the_descriptor, setup_attached, teardown),
 		cmocka_unit_test_setup_teardown(sleeping_worker_is_woken, setup_attached, teardown),
 		cmocka_unit_test_setup_teardown(end_of_the_gateway_is_noticed, setup_attached, teardown),
+		cmocka_unit_test_setup_teardown(last_words_are_heard, setup_attached, teardown),
+		cmocka_unit_test_setup_teardown(sleeping_gives_the_room_back, setup_attached, teardown),
 		cmocka_unit_test_setup_teardown(end_of_the_application_is_noticed, setup_attached, teardown),
 	};
 
