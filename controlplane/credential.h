@@ -17,6 +17,23 @@ enum {
 	IDENTITY_MAX = 255, /* one CSE-ID, AE-ID or endpoint name */
 	IDENTITIES_MAX = 16,
 	TENANT_MAX = 63,
+	CREDENTIAL_NAME_MAX = 255, /* PSK identity, or name in a certificate */
+	CREDENTIAL_DIGEST_MAX = 32,
+};
+
+/* Names a credential; what a store finds a registree by.
+ *
+ *   PSK   name: the PSK identity, any bytes                     digest: none
+ *   X509  name: CertNameA, UTF-8 (TS-0003 8.2.2.2)              digest: SHA-256 of RootOfTrustA in DER
+ *   RPK   name: none                                            digest: SHA-256 of the SubjectPublicKeyInfo,
+ * whole or its first 16 or 15 bytes (RFC 6920) */
+struct credential_id {
+	enum sluice_credential kind;
+	char tenant[TENANT_MAX + 1];
+	uint8_t name[CREDENTIAL_NAME_MAX];
+	uint8_t name_len;
+	uint8_t digest[CREDENTIAL_DIGEST_MAX];
+	uint8_t digest_len;
 };
 
 /* What a credential proves. Strings are UTF-8 and terminated. */
@@ -34,6 +51,13 @@ struct psk_credential {
 	struct registree registree;
 };
 
+/* A credential that a live session may stand on was removed, or got another key or another registree. */
+struct credential_change {
+	uint64_t number; /* rises by one with every change of the store */
+	bool removed;
+	struct credential_id id;
+};
+
 /* A source of credentials. All functions run on the control thread and must not block it. */
 struct credential_store {
 	const char *name; /* "file", "lmdb", "redis" */
@@ -42,6 +66,14 @@ struct credential_store {
 	 */
 	int (*find_psk)(void *store, const char *tenant, const uint8_t *identity, size_t identity_len,
 			struct psk_credential *out);
+	/* The same for certificates and raw public keys; NULL when the store has none. id->digest of a raw
+	 * public key is whole: a row under one of its shorter identifiers is found too. */
+	int (*find)(void *store, const struct credential_id *id, struct registree *out);
+	/* What was removed or replaced behind *number, oldest first, at most max, and moves *number on;
+	 * UINT64_MAX: from now on. How many; -ESTALE: more than the store remembers, so every live session is
+	 * to be looked up again; another -errno: unreachable. NULL when the store never changes while it is
+	 * open. */
+	int (*changes)(void *store, uint64_t *number, struct credential_change *out, unsigned max);
 	void (*close)(void *store);
 };
 
