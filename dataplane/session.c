@@ -80,6 +80,7 @@ struct session_table *session_table_new(const struct session_limits *limits, con
 	err = head_init(t->head, limits, &layout, cid_key, now_ns);
 	if (err)
 		goto err_head;
+	t->head->pages = t->memory.pages;
 	table_locate(t);
 	session_memory_reach(&t->memory, t->head,
 			     layout.area[AREA_INDEX].at + layout.buckets * sizeof(struct index_bucket));
@@ -93,6 +94,54 @@ err_map:
 	return NULL;
 }
 
+/* The head of another version, or one that does not describe this mapping, is refused; what stands behind it
+ * was written by a gateway like us. */
+static bool head_valid(const struct session_head *h, size_t size)
+{
+	struct session_layout layout;
+
+	return size >= sizeof(*h) && memcmp(h->magic, magic, sizeof(magic)) == 0 &&
+	       h->version == SESSION_LAYOUT_VERSION && h->head_size == sizeof(*h) &&
+	       session_layout_make(&h->limits, &layout) == 0 &&
+	       memcmp(&layout, &h->layout, sizeof(layout)) == 0 && layout.size == size;
+}
+
+struct session_table *session_table_attach(int fd)
+{
+	struct session_table *t = aligned_alloc(64, (sizeof(*t) + 63) / 64 * 64);
+	int err;
+
+	if (!t)
+		return NULL;
+	memset(t, 0, sizeof(*t));
+	err = session_memory_attach(&t->memory, fd);
+	if (err)
+		goto err_attach;
+	t->head = (struct session_head *)(void *)t->memory.base;
+	err = -EPROTO;
+	if (!head_valid(t->head, t->memory.size))
+		goto err_head;
+	t->memory.pages = t->head->pages;
+	table_locate(t);
+	return t;
+
+err_head:
+	session_memory_unmap(&t->memory);
+err_attach:
+	free(t);
+	errno = -err;
+	return NULL;
+}
+
+void session_table_detach(struct session_table *t)
+{
+	if (!t)
+		return;
+	session_memory_unmap(&t->memory);
+	secret_wipe(t, sizeof(*t));
+	free(t);
+}
+
 void session_table_free(struct session_table *t)
 {
 	if (!t)
@@ -101,9 +150,7 @@ void session_table_free(struct session_table *t)
 	secret_wipe(t->tx, t->head->used * sizeof(*t->tx));
 	secret_wipe(t->big, t->head->big_used * sizeof(*t->big));
 	secret_wipe(t->head, sizeof(*t->head));
-	session_memory_unmap(&t->memory);
-	secret_wipe(t, sizeof(*t));
-	free(t);
+	session_table_detach(t);
 }
 
 enum session_pages session_table_pages(const struct session_table *t)
@@ -224,7 +271,7 @@ uint16_t session_cid_worker(const struct session_table *t, const uint8_t cid[CID
 /* What the steps of a burst hand to each other. */
 struct finding {
 	uint64_t hash[QUERIES_MAX];
-	uint64_t tags[QUERIES_MAX], masks[QUERIES_MAX]; /* of the queries by CID, one behind the other */
+	uint64_t masks[QUERIES_MAX]; /* of the queries by CID, one behind the other; first their tags */
 	uint8_t by_cid[QUERIES_MAX];
 	unsigned cids;
 };
@@ -242,7 +289,7 @@ static void find_hash(const struct session_table *t, struct finding *f, const st
 	for (unsigned i = 0; i < n; i++) {
 		if (queries[i].cid) {
 			f->by_cid[f->cids] = (uint8_t)i;
-			f->tags[f->cids++] = cid_tag(queries[i].cid);
+			f->masks[f->cids++] = cid_tag(queries[i].cid);
 		} else {
 			f->hash[i] = index_hash(t, queries[i].address);
 			__builtin_prefetch(index_bucket(t, f->hash[i]));
@@ -253,7 +300,7 @@ static void find_hash(const struct session_table *t, struct finding *f, const st
 /* Step 2: CIDs to slots, while the index is on its way. */
 static void find_cids(const struct session_table *t, struct finding *f, struct session_query *queries)
 {
-	session_prf_burst(&t->cid_prf, f->tags, f->masks, f->cids);
+	session_prf_burst(&t->cid_prf, f->masks, f->masks, f->cids);
 	for (unsigned k = 0; k < f->cids; k++) {
 		struct session_query *q = &queries[f->by_cid[k]];
 		uint32_t named = cid_hidden(q->cid) ^ (uint32_t)f->masks[k];

@@ -101,6 +101,11 @@ enum session_pages {
 struct session_table *session_table_new(const struct session_limits *limits, const uint8_t cid_key[16],
 					uint64_t now_ns);
 void session_table_free(struct session_table *t); /* wipes every key; NULL is fine */
+/* The same table in another process, from a duplicate of session_table_fd(): it becomes the owner, the
+ * process that made the table must not touch it any more and ends with session_table_detach(), which wipes
+ * nothing. fd is the table's afterwards. NULL with errno: EPROTO for what is no table of this version. */
+struct session_table *session_table_attach(int fd);
+void session_table_detach(struct session_table *t); /* NULL is fine */
 enum session_pages session_table_pages(const struct session_table *t);
 const char *session_pages_text(enum session_pages pages);
 /* The memory for another process, or -1 (SESSION_PAGES_ANONYMOUS). The table keeps it. */

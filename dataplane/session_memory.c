@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef MADV_COLLAPSE
@@ -196,6 +197,25 @@ int session_memory_map(struct session_memory_map *m, size_t size)
 err_map:
 	session_memory_unmap(m);
 	return -ENOMEM;
+}
+
+int session_memory_attach(struct session_memory_map *m, int fd)
+{
+	struct stat status;
+
+	*m = (struct session_memory_map){.fd = -1};
+	if (fstat(fd, &status) || status.st_size < (off_t)small_page)
+		return -EPROTO;
+	m->size = (size_t)status.st_size;
+	m->chunk_done = calloc(m->size / huge_page + 1, 1);
+	m->base = address_space(m->size);
+	if (!m->chunk_done || !m->base || !map_over(m, fd, MAP_SHARED) ||
+	    madvise(m->base, m->size, MADV_DONTDUMP)) {
+		session_memory_unmap(m);
+		return -ENOMEM;
+	}
+	m->fd = fd;
+	return 0;
 }
 
 void session_memory_unmap(struct session_memory_map *m)

@@ -12,7 +12,8 @@ struct session_prf {
 
 void session_prf_init(struct session_prf *prf, const uint8_t key[16]);
 
-/* out[i] = first 8 bytes of AES(key, in[i] || 0), little-endian. Any thread; prf is only read. */
+/* out[i] = first 8 bytes of AES(key, in[i] || 0), little-endian. out may be in. Any thread; prf is only read.
+ */
 void session_prf_burst(const struct session_prf *prf, const uint64_t *in, uint64_t *out, unsigned n);
 
 #endif

@@ -55,6 +55,7 @@ struct session_head {
 	uint32_t version, head_size;
 	struct session_limits limits;
 	struct session_layout layout;
+	enum session_pages pages;
 	uint64_t hash_seed[4];
 	uint8_t cid_key[16], generation_key[16];
 	uint64_t generations; /* made so far */
@@ -92,6 +93,7 @@ struct session_table {
 /* session_memory.c: start and stop. 0, -EINVAL or -ENOMEM. */
 int session_layout_make(const struct session_limits *limits, struct session_layout *out);
 int session_memory_map(struct session_memory_map *m, size_t size);
+int session_memory_attach(struct session_memory_map *m, int fd);
 void session_memory_unmap(struct session_memory_map *m);
 /* The bytes are going to be used for the first time: gives them huge pages where that takes a system call. */
 void session_memory_reach(struct session_memory_map *m, const void *start, size_t len);
