@@ -375,6 +375,7 @@ static void etm_open(struct ipsecmb *w, struct record_op **ops, unsigned count)
 	mac_run(w, ops, count, true);
 	for (unsigned i = 0; i < count; i++) {
 		ops[i]->ok = secret_equal(w->lane[i].tag, ops[i]->fragment + w->lane[i].len, MAC_LEN);
+		secret_publish(&ops[i]->ok, sizeof ops[i]->ok);
 		if (ops[i]->ok)
 			authentic[good++] = ops[i];
 	}
@@ -387,6 +388,7 @@ static void etm_open(struct ipsecmb *w, struct record_op **ops, unsigned count)
 		struct record_op *op = authentic[i];
 		unsigned rest = 0;
 
+		secret_publish(op->fragment, op->fragment_len);
 		op->ok = padding_take_off(op->fragment + BLOCK, w->lane[i].len, &rest);
 		op->payload_offset = BLOCK;
 		op->payload_len = (uint16_t)rest;

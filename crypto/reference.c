@@ -199,9 +199,11 @@ static void etm_open(struct reference *r, struct record_op *op)
 
 	hmac(r, op->key, aad_len, op->fragment, BLOCK + len, mac);
 	op->ok = secret_equal(mac, text + len, MAC_LEN);
+	secret_publish(&op->ok, sizeof op->ok);
 	if (!op->ok)
 		return;
 	cbc_crypt(r, op, len, AES_DECRYPTION);
+	secret_publish(text, len);
 
 	unsigned padding_length = text[len - 1];
 	uint8_t difference = 0;
@@ -233,8 +235,13 @@ static void mte_seal(struct reference *r, struct record_op *op)
 
 static uint32_t mask_less(uint32_t a, uint32_t b)
 {
-	uint32_t mask = 0 - ((a - b) >> 31);
+	uint32_t mask;
 
+	/* The compiler must not know the numbers, or it reckons with them elsewhere, nor that the mask has
+	 * but two values, or it branches.
+	 */
+	__asm__ __volatile__("" : "+r"(a), "+r"(b));
+	mask = 0 - ((a - b) >> 31);
 	__asm__ __volatile__("" : "+r"(mask));
 	return mask;
 }

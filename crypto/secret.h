@@ -41,4 +41,14 @@ static inline bool secret_equal(const void *a, const void *b, size_t len)
 	return difference == 0;
 }
 
+/* Declares that what depends on a secret is given away on purpose from here on: a verdict. Code only for the check
+ * by Memcheck (tests/unit/check_constant_flow.c), nothing in every other build.
+ */
+#ifdef SECRET_CHECK
+#include <valgrind/memcheck.h>
+#define secret_publish(what, len) ((void)VALGRIND_MAKE_MEM_DEFINED(what, len))
+#else
+#define secret_publish(what, len) ((void)0)
+#endif
+
 #endif
