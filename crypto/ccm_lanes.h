@@ -47,11 +47,13 @@
 #include <string.h>
 
 #include "crypto/aead.h"
+#include "crypto/always.h"
 #include "crypto/secret.h"
 
 enum {
 	VECS = 4,             /* registers per row */
 	GROUP = VECS * LANES, /* records per group */
+	GROUPS = 3,           /* two are stepped, one is made ready */
 	HEAD_MAX = 4,         /* B_0 and at most 3 AAD blocks (23 + 20 bytes and their length) */
 	ROUNDS_MAX = 14,
 	BLOCK = 16,
@@ -66,8 +68,14 @@ struct ccm_params {
 	bool seal;
 };
 
+/* A row in registers. Not an array: nothing of it shall ever stand in memory. */
+struct quad {
+	vec a, b, c, d;
+};
+
 /* One block of each record of a group; as bytes, lane by lane, while it is put together. */
 union row {
+	struct quad q;
 	vec v[VECS];
 	uint64_t half[GROUP][2];
 	uint8_t byte[GROUP][BLOCK];
@@ -75,26 +83,31 @@ union row {
 
 struct group {
 	union row key[ROUNDS_MAX + 2]; /* [rounds + 1] is key[rounds] ^ key[0] */
+	union row words[2];            /* the newest words of the keys, transposed, while they are expanded */
 	union row head[HEAD_MAX];      /* B_0 and AAD blocks, ending at the last index */
 	union row counter;             /* A_0 ^ key[0] */
 	union row mac;
-	union row tag; /* received tag; after step 0 ^ E(A_0); at the end T ^ that */
-	union row tail;
+	union row tag;        /* received tag; after step 0 ^ E(A_0); at the end T ^ that */
+	union row tail;       /* partial blocks */
+	union row len16;      /* payload length in every 16 bits of a lane */
 	uint8_t *data[GROUP]; /* payload: ciphertext and plaintext in place */
 	struct record_op *op[GROUP];
 	uint32_t len[GROUP];       /* payload bytes */
 	uint8_t aad_blocks[GROUP]; /* only where they differ */
+	unsigned used;             /* lanes with a record; the others do what these do, on a sink */
+	unsigned block;            /* next payload block to be stepped */
 	unsigned whole_blocks;     /* that every record has */
 	unsigned blocks;           /* of the longest, with its partial one */
 	unsigned head_first;       /* index into head of the first block of the record with the longest AAD */
+	unsigned head_next;        /* HEAD_MAX: all of them are under way */
 	bool head_even;            /* all records have equally many AAD blocks */
 };
 
-/* n bytes of ones, then zeros: from mask_bytes + 16 - n. */
-static const uint8_t mask_bytes[2 * BLOCK] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-					      0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+/* The parameters are constants in each instance of the kernel: nothing of it may be compiled apart from them.
+ */
+#define INLINE static inline __attribute__((always_inline))
 
-static inline uint64_t load64(const uint8_t *from)
+INLINE uint64_t load64(const uint8_t *from)
 {
 	uint64_t value;
 
@@ -102,7 +115,7 @@ static inline uint64_t load64(const uint8_t *from)
 	return value;
 }
 
-static inline uint32_t load32(const uint8_t *from)
+INLINE uint32_t load32(const uint8_t *from)
 {
 	uint32_t value;
 
@@ -110,7 +123,7 @@ static inline uint32_t load32(const uint8_t *from)
 	return value;
 }
 
-static inline void store64(uint8_t *to, uint64_t value)
+INLINE void store64(uint8_t *to, uint64_t value)
 {
 	memcpy(to, &value, sizeof(value));
 }
@@ -130,6 +143,12 @@ static_assert(offsetof(struct record_op, fragment_len) - offsetof(struct record_
 		NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE,          \
 			(at_len) + 1, at_len                                                                 \
 	}
+#define SHUFFLE_LEN16(at_len)                                                                                \
+	{                                                                                                    \
+		at_len, (at_len) + 1, at_len, (at_len) + 1, at_len, (at_len) + 1, at_len, (at_len) + 1,      \
+			at_len, (at_len) + 1, at_len, (at_len) + 1, at_len, (at_len) + 1, at_len,            \
+			(at_len) + 1                                                                         \
+	}
 #define SHUFFLE_PLAIN(at_len)                                                                                \
 	{                                                                                                    \
 		NONE, NONE, 7, 6, 5, 4, 3, 2, 1, 0, OP_TYPE, NONE, NONE, (at_len) + 1, at_len, NONE          \
@@ -141,6 +160,8 @@ static_assert(offsetof(struct record_op, fragment_len) - offsetof(struct record_
 
 /* By direction: open takes the length from fragment_len, seal from payload_len. */
 static const uint8_t shuffle_b0[2][BLOCK] = {SHUFFLE_B0(OP_FRAGMENT_LEN), SHUFFLE_B0(OP_PAYLOAD_LEN)};
+static const uint8_t shuffle_len16[2][BLOCK] = {SHUFFLE_LEN16(OP_FRAGMENT_LEN),
+						SHUFFLE_LEN16(OP_PAYLOAD_LEN)};
 static const uint8_t shuffle_plain[2][BLOCK] = {SHUFFLE_PLAIN(OP_FRAGMENT_LEN),
 						SHUFFLE_PLAIN(OP_PAYLOAD_LEN)};
 static const uint8_t shuffle_cid7[2][BLOCK] = {SHUFFLE_CID7(OP_FRAGMENT_LEN), SHUFFLE_CID7(OP_PAYLOAD_LEN)};
@@ -163,7 +184,7 @@ static const uint8_t shuffle_high_half[BLOCK] = {8,    9,    10,   11,   12,   1
 						 NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE};
 
 /* 16 bytes of each lane's key structure, from `offset`. */
-static inline vec load_keys(const struct group *g, unsigned v, size_t offset)
+INLINE vec load_keys(const struct group *g, unsigned v, size_t offset)
 {
 	const uint8_t *at[LANES];
 
@@ -173,7 +194,7 @@ static inline vec load_keys(const struct group *g, unsigned v, size_t offset)
 }
 
 /* The first 16 bytes of each lane's fragment: as short as it may be, it has an explicit nonce and a tag. */
-static inline vec load_fragments(const struct group *g, unsigned v)
+INLINE vec load_fragments(const struct group *g, unsigned v)
 {
 	const uint8_t *at[LANES];
 
@@ -183,7 +204,7 @@ static inline vec load_fragments(const struct group *g, unsigned v)
 }
 
 /* The ops themselves from epoch_seq on, with the length of the payload in place of the fragment's (open). */
-static inline vec load_ops(const struct group *g, unsigned v, struct ccm_params params)
+INLINE vec load_ops(const struct group *g, unsigned v, struct ccm_params params)
 {
 	const vec overhead = vec_pattern(0, EXPLICIT + params.tag_len); /* at OP_FRAGMENT_LEN */
 	const uint8_t *at[LANES];
@@ -242,10 +263,11 @@ static void group_set_aad_uneven(struct group *g)
 	}
 	g->head_even = least == most;
 	g->head_first = HEAD_MAX - 1 - most;
+	g->head_next = g->head_first + 1;
 }
 
 /* A CID of 7 bytes, which is ours, fills two blocks to the byte. */
-static inline void group_set_aad_cid7(struct group *g, unsigned v, vec op, bool seal)
+INLINE void group_set_aad_cid7(struct group *g, unsigned v, vec op, bool seal)
 {
 	uint64_t cid[LANES];
 
@@ -260,17 +282,14 @@ static inline void group_set_aad_cid7(struct group *g, unsigned v, vec op, bool 
 					    vec_shuffle(vec_set64(cid), vec_broadcast(shuffle_cid7_cid)));
 }
 
-/* B_0, AAD, A_0 and the received tag of every record. cid_any: all cid_len or-ed, cid_all: and-ed. */
-static inline void group_set_heads(struct group *g, unsigned cid_any, unsigned cid_all,
-				   struct ccm_params params)
+/* B_0, AAD and A_0 of every record. */
+INLINE void group_set_heads(struct group *g, struct ccm_params params)
 {
 	const vec flags_b0 =
 		vec_pattern(0x42 | (params.tag_len - 2) / 2 << 3, 0); /* AAD, tag length, L = 3 */
 	const vec flags_counter = vec_pattern(2, 0);
-	bool cid7 = cid_any == 7 && cid_all == 7;
-	unsigned index = cid7 ? 1 : cid_any == 0 ? 2 : 0; /* of B_0: before the AAD */
+	unsigned index = g->head_first; /* of B_0: before the AAD */
 
-	g->head_first = index;
 	g->head_even = true;
 	for (unsigned v = 0; v < VECS; v++) {
 		vec op = load_ops(g, v, params);
@@ -279,21 +298,23 @@ static inline void group_set_heads(struct group *g, unsigned cid_any, unsigned c
 				   vec_shuffle(load_fragments(g, v), vec_broadcast(shuffle_explicit)));
 		vec len = vec_or(vec_shuffle(op, vec_broadcast(shuffle_b0[params.seal])), flags_b0);
 
+		g->len16.v[v] = vec_shuffle(op, vec_broadcast(shuffle_len16[params.seal]));
 		g->counter.v[v] = vec_or(nonce, flags_counter);
 		g->head[index].v[v] = vec_or(nonce, len);
-		if (cid7)
+		if (index == 1)
 			group_set_aad_cid7(g, v, op, params.seal);
 		else
 			g->head[HEAD_MAX - 1].v[v] =
 				vec_or(vec_shuffle(op, vec_broadcast(shuffle_plain[params.seal])),
 				       vec_broadcast(fixed_plain));
 	}
+	g->head_next = index + 1;
 	if (index == 0)
 		group_set_aad_uneven(g);
 }
 
 /* The last 16 bytes of each fragment hold the tag, or its 8 bytes in their higher half. */
-static inline void group_set_tags(struct group *g, struct ccm_params params)
+INLINE void group_set_tags(struct group *g, struct ccm_params params)
 {
 	for (unsigned v = 0; v < VECS; v++) {
 		const uint8_t *at[LANES];
@@ -312,29 +333,21 @@ static inline void group_set_tags(struct group *g, struct ccm_params params)
 	}
 }
 
-/* Takes up to GROUP records; returns how many ops it went past. *used is 0 when none of them can be a record.
- * Lanes without a record do what the others do, on `idle`.
- */
-static inline unsigned group_set(struct group *g, struct record_op **ops, unsigned count, unsigned *used,
-				 struct record_op *idle, struct ccm_params params)
+/* Takes the next GROUP records, or what is left of them. */
+INLINE void group_take(struct group *g, struct record_op **ops, unsigned count, struct record_op *idle,
+		       struct ccm_params params)
 {
 	const unsigned overhead = EXPLICIT + params.tag_len;
-	unsigned lane = 0;
-	unsigned taken = 0;
-	unsigned shortest = UINT32_MAX;
+	unsigned used = count < GROUP ? count : GROUP;
+	unsigned shortest = DATA_MAX;
 	unsigned longest = 0;
 	unsigned cid_any = 0;
 	unsigned cid_all = ~0U;
 
-	for (; taken < count && lane < GROUP; taken++) {
-		struct record_op *op = ops[taken];
+	for (unsigned lane = 0; lane < used; lane++) {
+		struct record_op *op = ops[lane];
 		unsigned len = params.seal ? op->payload_len : (unsigned)op->fragment_len - overhead;
 
-		if (__builtin_expect(len > DATA_MAX, 0)) { /* or wrapped: shorter than its overhead */
-			op->ok = false;
-			op->payload_len = 0;
-			continue;
-		}
 		g->op[lane] = op;
 		g->data[lane] = op->fragment + EXPLICIT;
 		g->len[lane] = len;
@@ -342,257 +355,284 @@ static inline unsigned group_set(struct group *g, struct record_op **ops, unsign
 		longest = len > longest ? len : longest;
 		cid_any |= op->cid_len;
 		cid_all &= op->cid_len;
-		lane++;
 	}
-	*used = lane;
-	if (lane == 0)
-		return taken;
+	always_assert(longest <= DATA_MAX); /* the record layer sees to it; also that none is too short */
+	g->used = used;
+	g->block = 0;
 	g->whole_blocks = shortest / BLOCK;
 	g->blocks = (longest + BLOCK - 1) / BLOCK;
-	idle->cid = g->op[0]->cid;
-	idle->cid_len = g->op[0]->cid_len;
-	for (; lane < GROUP; lane++) {
+	g->head_first = cid_any == 0 ? 2 : cid_any == 7 && cid_all == 7 ? 1 : 0;
+	if (used == GROUP)
+		return;
+	idle->cid = ops[0]->cid;
+	idle->cid_len = ops[0]->cid_len;
+	idle->payload_len = (uint16_t)(g->blocks * BLOCK);
+	idle->fragment_len = (uint16_t)(g->blocks * BLOCK + overhead);
+	for (unsigned lane = used; lane < GROUP; lane++) {
 		g->op[lane] = idle;
 		g->data[lane] = idle->fragment + EXPLICIT;
 		g->len[lane] = g->blocks * BLOCK;
 	}
-	group_set_heads(g, cid_any, cid_all, params);
-	group_set_tags(g, params);
-	return taken;
 }
 
-/* Word d of every key in register d <-> one key per lane; its own inverse. */
-static inline void transpose(const vec in[VECS], vec out[VECS])
+/* Word i of every key in register i <-> one key per lane; its own inverse. */
+INLINE struct quad transpose(struct quad in)
 {
-	vec ab = vec_unpacklo32(in[0], in[1]);
-	vec cd = vec_unpacklo32(in[2], in[3]);
-	vec ef = vec_unpackhi32(in[0], in[1]);
-	vec gh = vec_unpackhi32(in[2], in[3]);
+	vec ab = vec_unpacklo32(in.a, in.b);
+	vec cd = vec_unpacklo32(in.c, in.d);
+	vec ef = vec_unpackhi32(in.a, in.b);
+	vec gh = vec_unpackhi32(in.c, in.d);
 
-	out[0] = vec_unpacklo64(ab, cd);
-	out[1] = vec_unpackhi64(ab, cd);
-	out[2] = vec_unpacklo64(ef, gh);
-	out[3] = vec_unpackhi64(ef, gh);
+	return (struct quad){vec_unpacklo64(ab, cd), vec_unpackhi64(ab, cd), vec_unpacklo64(ef, gh),
+			     vec_unpackhi64(ef, gh)};
 }
 
 /* aesenclast's ShiftRows undone beforehand, so that it is SubWord; with FIPS 197's RotWord, and without. */
 static const uint8_t sub_rot_word[BLOCK] = {1, 14, 11, 4, 5, 2, 15, 8, 9, 6, 3, 12, 13, 10, 7, 0};
 static const uint8_t sub_word[BLOCK] = {0, 13, 10, 7, 4, 1, 14, 11, 8, 5, 2, 15, 12, 9, 6, 3};
 
-/* FIPS 197 5.2: the next four words of every key: w[i] ^= w[i - 1], from `last` and the round constant. */
-static inline void expand_words(vec words[VECS], vec last, const uint8_t *shuffle, unsigned constant)
+/* FIPS 197 5.2: the next four words of every key, w[i] ^= w[i - 1], from `last` and the round constant. */
+INLINE struct quad expand_words(struct quad words, vec last, const uint8_t *shuffle, unsigned constant)
 {
-	vec add = vec_aesenclast(vec_shuffle(last, vec_broadcast(shuffle)), vec_set32(constant));
+	words.a = vec_xor(words.a,
+			  vec_aesenclast(vec_shuffle(last, vec_broadcast(shuffle)), vec_set32(constant)));
+	words.b = vec_xor(words.b, words.a);
+	words.c = vec_xor(words.c, words.b);
+	words.d = vec_xor(words.d, words.c);
+	return words;
+}
 
-	for (unsigned d = 0; d < VECS; d++) {
-		words[d] = vec_xor(words[d], add);
-		add = words[d];
+INLINE void expand_begin(struct group *g, struct ccm_params params)
+{
+	for (unsigned half = 0; half < params.rounds / 7; half++) { /* a key has 4 words, or 8 */
+		for (unsigned v = 0; v < VECS; v++)
+			g->key[half].v[v] = load_keys(g, v, (size_t)half * BLOCK);
+		g->words[half].q = transpose(g->key[half].q);
 	}
 }
 
-/* Expands the keys of `count` groups, in step so that the wait for one's SubWord is the other's time. */
-static inline __attribute__((always_inline)) void team_expand(struct group *groups, unsigned count,
-							      struct ccm_params params)
+/* Round keys [first, end): of 128-bit keys. */
+INLINE void expand_rounds_128(struct group *g, unsigned first, unsigned end)
 {
 	static const uint8_t constants[] = {0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0x1b, 0x36};
-	vec words[TEAM][2][VECS];
+	struct quad words = g->words[0].q;
 
-	for (unsigned i = 0; i < count; i++)
-		for (unsigned half = 0; half < (params.rounds == 14 ? 2 : 1); half++) {
-			for (unsigned v = 0; v < VECS; v++)
-				groups[i].key[half].v[v] = load_keys(&groups[i], v, half * (size_t)BLOCK);
-			transpose(groups[i].key[half].v, words[i][half]);
-		}
-	if (params.rounds == 10) {
 #pragma GCC unroll 10
-		for (unsigned r = 1; r <= 10; r++)
-#pragma GCC unroll 4
-			for (unsigned i = 0; i < count; i++) {
-				expand_words(words[i][0], words[i][0][3], sub_rot_word, constants[r - 1]);
-				transpose(words[i][0], groups[i].key[r].v);
-			}
-	} else {
-#pragma GCC unroll 13
-		for (unsigned r = 2; r <= 14; r++)
-#pragma GCC unroll 4
-			for (unsigned i = 0; i < count; i++) {
-				expand_words(words[i][r & 1], words[i][~r & 1][3],
-					     r & 1 ? sub_word : sub_rot_word,
-					     r & 1 ? 0 : constants[r / 2 - 1]);
-				transpose(words[i][r & 1], groups[i].key[r].v);
-			}
+	for (unsigned r = first; r < end; r++) {
+		words = expand_words(words, words.d, sub_rot_word, constants[r - 1]);
+		g->key[r].q = transpose(words);
 	}
-	for (unsigned i = 0; i < count; i++)
-		for (unsigned v = 0; v < VECS; v++) {
-			struct group *g = &groups[i];
-
-			g->key[params.rounds + 1].v[v] = vec_xor(g->key[params.rounds].v[v], g->key[0].v[v]);
-			g->counter.v[v] = vec_xor(g->counter.v[v], g->key[0].v[v]);
-			g->mac.v[v] = vec_xor(g->head[g->head_first].v[v], g->key[0].v[v]);
-		}
+	g->words[0].q = words;
 }
 
-/* All rounds but the last, of both rows. */
-static inline void rounds_both(const struct group *g, vec counter[VECS], vec mac[VECS], unsigned rounds)
+/* The same of 256-bit keys. first and end are even. */
+INLINE void expand_rounds_256(struct group *g, unsigned first, unsigned end)
 {
-#pragma GCC unroll 13
-	for (unsigned r = 1; r < ROUNDS_MAX; r++)
-#pragma GCC unroll 4
-		for (unsigned v = 0; v < VECS && r < rounds; v++) {
-			vec key = vec_held(g->key[r].v[v]);
+	static const uint8_t constants[] = {0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40};
+	struct quad even = g->words[0].q;
+	struct quad odd = g->words[1].q;
 
-			counter[v] = vec_aesenc(counter[v], key);
-			mac[v] = vec_aesenc(mac[v], key);
-		}
+#pragma GCC unroll 7
+	for (unsigned r = first; r < end; r += 2) {
+		even = expand_words(even, odd.d, sub_rot_word, constants[r / 2 - 1]);
+		g->key[r].q = transpose(even);
+		odd = expand_words(odd, even.d, sub_word, 0);
+		g->key[r + 1].q = transpose(odd); /* [15] is written over by expand_end() */
+	}
+	g->words[0].q = even;
+	g->words[1].q = odd;
 }
 
-static inline void rounds_mac(const struct group *g, vec mac[VECS], unsigned rounds)
+INLINE struct quad quad_xor(struct quad x, struct quad y)
 {
-	for (unsigned v = 0; v < VECS; v++)
-		mac[v] = g->mac.v[v];
+	return (struct quad){vec_xor(x.a, y.a), vec_xor(x.b, y.b), vec_xor(x.c, y.c), vec_xor(x.d, y.d)};
+}
+
+INLINE void expand_end(struct group *g, struct ccm_params params)
+{
+	g->key[params.rounds + 1].q = quad_xor(g->key[params.rounds].q, g->key[0].q);
+	g->counter.q = quad_xor(g->counter.q, g->key[0].q);
+	g->mac.q = quad_xor(g->head[g->head_first].q, g->key[0].q);
+}
+
+/* ---- Steps ---- */
+
+INLINE struct quad quad_aesenc(struct quad state, struct quad key)
+{
+	return (struct quad){vec_aesenc(state.a, key.a), vec_aesenc(state.b, key.b),
+			     vec_aesenc(state.c, key.c), vec_aesenc(state.d, key.d)};
+}
+
+INLINE struct quad quad_aesenclast(struct quad state, struct quad key)
+{
+	return (struct quad){vec_aesenclast(state.a, key.a), vec_aesenclast(state.b, key.b),
+			     vec_aesenclast(state.c, key.c), vec_aesenclast(state.d, key.d)};
+}
+
+INLINE struct quad quad_held(struct quad x)
+{
+	return (struct quad){vec_held(x.a), vec_held(x.b), vec_held(x.c), vec_held(x.d)};
+}
+
+/* Keeps the compiler from loading the round keys before it branches to a step: they are more than the
+ * registers. */
+INLINE void keys_stay_in_memory(void)
+{
+	__asm__ __volatile__("" : : : "memory");
+}
+
+/* All rounds but the last, of both rows: each round key is loaded once. */
+INLINE void rounds_both(const struct group *g, struct quad *counter, struct quad *mac, unsigned rounds)
+{
+	keys_stay_in_memory();
 #pragma GCC unroll 13
-	for (unsigned r = 1; r < ROUNDS_MAX; r++)
-#pragma GCC unroll 4
-		for (unsigned v = 0; v < VECS && r < rounds; v++)
-			mac[v] = vec_aesenc(mac[v], g->key[r].v[v]);
+	for (unsigned r = 1; r < rounds; r++) {
+		struct quad key = quad_held(g->key[r].q);
+
+		*counter = quad_aesenc(*counter, key);
+		*mac = quad_aesenc(*mac, key);
+	}
+}
+
+INLINE struct quad rounds_mac(const struct group *g, unsigned rounds)
+{
+	struct quad mac = g->mac.q;
+
+	keys_stay_in_memory();
+#pragma GCC unroll 13
+	for (unsigned r = 1; r < rounds; r++)
+		mac = quad_aesenc(mac, g->key[r].q);
+	return mac;
 }
 
 /* mac, all rounds but the last done, takes in head[index]. Records whose first block this is start with it.
  */
-static inline void mac_take_head(struct group *g, vec mac[VECS], unsigned index, unsigned rounds)
+INLINE void mac_take_head(struct group *g, struct quad mac, unsigned index, unsigned rounds)
 {
-	for (unsigned v = 0; v < VECS; v++)
-		g->mac.v[v] = vec_aesenclast(mac[v], vec_xor(g->head[index].v[v], g->key[rounds + 1].v[v]));
+	g->mac.q = quad_aesenclast(mac, quad_xor(g->head[index].q, g->key[rounds + 1].q));
 	if (g->head_even)
 		return;
-	for (unsigned lane = 0; lane < GROUP; lane++)
-		if (index + 1 + g->aad_blocks[lane] == HEAD_MAX)
-			for (unsigned half = 0; half < 2; half++)
-				g->mac.half[lane][half] =
-					g->head[index].half[lane][half] ^ g->key[0].half[lane][half];
+	for (unsigned lane = 0; lane < GROUP; lane++) {
+		if (index + 1 + g->aad_blocks[lane] != HEAD_MAX)
+			continue;
+		for (unsigned half = 0; half < 2; half++)
+			g->mac.half[lane][half] =
+				g->head[index].half[lane][half] ^ g->key[0].half[lane][half];
+	}
 }
 
-static inline void step_first(struct group *g, unsigned rounds)
+INLINE void step_first(struct group *g, unsigned rounds)
 {
-	vec counter[VECS];
-	vec mac[VECS];
+	struct quad counter = g->counter.q;
+	struct quad mac = g->mac.q;
 
-	for (unsigned v = 0; v < VECS; v++) {
-		counter[v] = g->counter.v[v];
-		mac[v] = g->mac.v[v];
-	}
-	rounds_both(g, counter, mac, rounds);
-	for (unsigned v = 0; v < VECS; v++)
-		g->tag.v[v] = vec_aesenclast(counter[v], g->tag.v[v]);
+	rounds_both(g, &counter, &mac, rounds);
+	g->tag.q = quad_aesenclast(counter, g->tag.q);
 	mac_take_head(g, mac, g->head_first + 1, rounds);
 }
 
-static inline void step_head(struct group *g, unsigned index, unsigned rounds)
+INLINE void step_head(struct group *g, unsigned index, unsigned rounds)
 {
-	vec mac[VECS];
-
-	rounds_mac(g, mac, rounds);
-	mac_take_head(g, mac, index, rounds);
+	mac_take_head(g, rounds_mac(g, rounds), index, rounds);
 }
 
-static inline void step_last(struct group *g, unsigned rounds)
+INLINE void step_last(struct group *g, unsigned rounds)
 {
-	vec mac[VECS];
+	g->tag.q = quad_aesenclast(rounds_mac(g, rounds), g->tag.q);
+}
 
-	rounds_mac(g, mac, rounds);
-	for (unsigned v = 0; v < VECS; v++)
-		g->tag.v[v] = vec_aesenclast(mac[v], g->tag.v[v]);
+/* The last round of register v in step_whole(). */
+INLINE void whole_end(struct group *g, unsigned v, vec counter, vec mac, size_t offset,
+		      struct ccm_params params)
+{
+	vec in = vec_load_lanes((const uint8_t *const *)g->data + v * LANES, offset);
+	vec out = vec_aesenclast(counter, vec_xor(in, g->key[params.rounds].v[v]));
+	vec plain = params.seal ? in : out;
+
+	vec_store_lanes(g->data + v * LANES, offset, out);
+	g->mac.v[v] = vec_aesenclast(mac, vec_xor(plain, g->key[params.rounds + 1].v[v]));
 }
 
 /* Payload block at `offset` of every record, whole in all of them. count is the block's counter, big endian.
  */
-static inline void step_whole(struct group *g, vec count, size_t offset, struct ccm_params params)
+INLINE void step_whole(struct group *g, vec count, size_t offset, struct ccm_params params)
 {
-	vec counter[VECS];
-	vec mac[VECS];
+	struct quad counter = quad_xor(g->counter.q, (struct quad){count, count, count, count});
+	struct quad mac = g->mac.q;
 
-	for (unsigned v = 0; v < VECS; v++) {
-		counter[v] = vec_xor(g->counter.v[v], count);
-		mac[v] = g->mac.v[v];
-	}
-	rounds_both(g, counter, mac, params.rounds);
-	for (unsigned v = 0; v < VECS; v++) {
-		vec in = vec_load_lanes((const uint8_t *const *)g->data + v * LANES, offset);
-		vec out = vec_aesenclast(counter[v], vec_xor(in, g->key[params.rounds].v[v]));
-		vec plain = params.seal ? in : out;
-
-		vec_store_lanes(g->data + v * LANES, offset, out);
-		g->mac.v[v] = vec_aesenclast(mac[v], vec_xor(plain, g->key[params.rounds + 1].v[v]));
-	}
+	rounds_both(g, &counter, &mac, params.rounds);
+	whole_end(g, 0, counter.a, mac.a, offset, params);
+	whole_end(g, 1, counter.b, mac.b, offset, params);
+	whole_end(g, 2, counter.c, mac.c, offset, params);
+	whole_end(g, 3, counter.d, mac.d, offset, params);
 }
 
-/* Both halves of a partial block lie in the fragment, as a tag follows; see the top. */
-static inline void lane_load_tail(struct group *g, unsigned lane)
-{
-	const uint8_t *partial = g->data[lane] + (g->len[lane] & ~15U);
-
-	g->tail.half[lane][0] = load64(partial);
-	g->tail.half[lane][1] = load64(partial + (g->len[lane] & 8));
-}
-
-/* The same where some record has only a part of the block, or nothing. */
-static void step_masked(struct group *g, vec count, size_t offset, struct ccm_params params)
-{
-	uint8_t idle[LANES][BLOCK];
-	uint8_t *at[LANES];
-	union row mask;
-	union row live;
-	vec counter[VECS];
-	vec mac[VECS];
-
-	for (unsigned lane = 0; lane < GROUP; lane++) {
-		size_t left = g->len[lane] > offset ? g->len[lane] - offset : 0;
-
-		memcpy(mask.byte[lane], mask_bytes + BLOCK - (left < BLOCK ? left : BLOCK), BLOCK);
-		memcpy(live.byte[lane], mask_bytes + (left ? 0 : BLOCK), BLOCK);
-	}
-	for (unsigned v = 0; v < VECS; v++) {
-		counter[v] = vec_xor(g->counter.v[v], count);
-		mac[v] = g->mac.v[v];
-	}
-	rounds_both(g, counter, mac, params.rounds);
-	for (unsigned v = 0; v < VECS; v++) {
-		for (unsigned i = 0; i < LANES; i++) {
-			unsigned lane = v * LANES + i;
-			size_t left = g->len[lane] > offset ? g->len[lane] - offset : 0;
-
-			if (left > 0 && left < BLOCK)
-				lane_load_tail(g, lane);
-			at[i] = left >= BLOCK ? g->data[lane] + offset : left ? g->tail.byte[lane] : idle[i];
-			if (!left)
-				memset(idle[i], 0, BLOCK);
-		}
-		vec in = vec_and(vec_load_lanes((const uint8_t *const *)at, 0), mask.v[v]);
-		vec out = vec_aesenclast(counter[v], vec_xor(in, g->key[params.rounds].v[v]));
-
-		out = vec_and(out, mask.v[v]);
-		vec_store_lanes(at, 0, out);
-		mac[v] = vec_aesenclast(mac[v],
-					vec_xor(params.seal ? in : out, g->key[params.rounds + 1].v[v]));
-		g->mac.v[v] = vec_select(live.v[v], mac[v], g->mac.v[v]);
-	}
-}
-
-static inline void group_store_tails(struct group *g)
+/* Partial blocks go through `tail`: both halves of one lie in the fragment, as a tag follows. A lane without
+ * a partial block moves the first bytes of its tag to and fro.
+ */
+INLINE void group_load_tails(struct group *g)
 {
 	for (unsigned lane = 0; lane < GROUP; lane++) {
-		unsigned left = g->len[lane] % BLOCK;
-		uint8_t *partial = g->data[lane] + g->len[lane] - left;
+		const uint8_t *partial = g->data[lane] + (g->len[lane] & ~15U);
 
-		if (left == 0)
-			continue;
+		g->tail.half[lane][0] = load64(partial);
+		g->tail.half[lane][1] = load64(partial + (g->len[lane] & 8));
+	}
+}
+
+INLINE void group_store_tails(struct group *g)
+{
+	for (unsigned lane = 0; lane < GROUP; lane++) {
+		uint8_t *partial = g->data[lane] + (g->len[lane] & ~15U);
+
 		store64(partial, g->tail.half[lane][0]);
-		if (left >= 8)
-			store64(partial + 8, g->tail.half[lane][1]);
+		store64(partial + (g->len[lane] & 8), g->tail.half[lane][g->len[lane] >> 3 & 1]);
 	}
 }
 
-static inline void lane_finish_seal(struct group *g, unsigned lane, struct ccm_params params)
+/* The last round of register v in step_masked(). Bytes behind a record's end keep what they hold, and the MAC
+ * state of a record that has nothing in this block stays.
+ */
+INLINE void masked_end(struct group *g, unsigned v, uint8_t *const *at, vec counter, vec mac, vec offset16,
+		       struct ccm_params params)
+{
+	static const uint8_t bytes[BLOCK] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+	vec left16 = vec_clamp16(vec_sub16(g->len16.v[v], offset16), BLOCK);
+	vec left = vec_shuffle(left16, vec_zero()); /* its low byte in all bytes */
+	vec mask = vec_greater8(left, vec_broadcast(bytes));
+	vec in = vec_load_lanes((const uint8_t *const *)at, 0);
+	vec out = vec_aesenclast(counter, vec_xor(in, g->key[params.rounds].v[v]));
+	vec plain = vec_and(params.seal ? in : out, mask);
+
+	vec_store_lanes(at, 0, vec_select(mask, out, in));
+	mac = vec_aesenclast(mac, vec_xor(plain, g->key[params.rounds + 1].v[v]));
+	g->mac.v[v] = vec_select(vec_greater8(left, vec_zero()), mac, g->mac.v[v]);
+}
+
+/* step_whole() where some record has only a part of the block, or nothing. */
+INLINE void step_masked(struct group *g, vec count, size_t offset, struct ccm_params params)
+{
+	vec offset16 = vec_set16((unsigned)offset);
+	struct quad counter = quad_xor(g->counter.q, (struct quad){count, count, count, count});
+	struct quad mac = g->mac.q;
+	uint8_t *at[GROUP];
+
+	for (unsigned lane = 0; lane < GROUP; lane++) {
+		uintptr_t whole = (uintptr_t)(g->data[lane] + offset);
+		uintptr_t tail = (uintptr_t)g->tail.byte[lane];
+		uintptr_t choose =
+			0 - (uintptr_t)(g->len[lane] >= offset + BLOCK); /* not a branch: hard to foresee */
+
+		at[lane] = (uint8_t *)(tail ^ ((whole ^ tail) & choose));
+	}
+	rounds_both(g, &counter, &mac, params.rounds);
+	masked_end(g, 0, at + 0 * LANES, counter.a, mac.a, offset16, params);
+	masked_end(g, 1, at + 1 * LANES, counter.b, mac.b, offset16, params);
+	masked_end(g, 2, at + 2 * LANES, counter.c, mac.c, offset16, params);
+	masked_end(g, 3, at + 3 * LANES, counter.d, mac.d, offset16, params);
+}
+
+INLINE void lane_finish_seal(struct group *g, unsigned lane, struct ccm_params params)
 {
 	struct record_op *op = g->op[lane];
 	uint8_t *tag = g->data[lane] + g->len[lane];
@@ -604,7 +644,7 @@ static inline void lane_finish_seal(struct group *g, unsigned lane, struct ccm_p
 	op->ok = true;
 }
 
-static inline void lane_finish_open(struct group *g, unsigned lane, struct ccm_params params)
+INLINE void lane_finish_open(struct group *g, unsigned lane, struct ccm_params params)
 {
 	struct record_op *op = g->op[lane];
 	uint64_t difference = g->tag.half[lane][0];
@@ -620,42 +660,11 @@ static inline void lane_finish_open(struct group *g, unsigned lane, struct ccm_p
 	}
 }
 
-/* The groups in turn, step by step. */
-static inline void team_run(struct group *groups, unsigned count, struct ccm_params params)
-{
-	static const uint8_t one[BLOCK] = {[12] = 1};
-	static const uint8_t big_endian[BLOCK] = {[0 ... 12] = 0x80, [13] = 14, [14] = 13, [15] = 12};
-	vec number = vec_broadcast(one);
-	unsigned blocks = 0;
-
-	for (unsigned i = 0; i < count; i++)
-		step_first(&groups[i], params.rounds);
-	for (unsigned index = 2; index < HEAD_MAX; index++)
-		for (unsigned i = 0; i < count; i++)
-			if (index > groups[i].head_first + 1)
-				step_head(&groups[i], index, params.rounds);
-	for (unsigned i = 0; i < count; i++)
-		blocks = groups[i].blocks > blocks ? groups[i].blocks : blocks;
-	for (unsigned block = 0; block < blocks; block++) {
-		vec counter = vec_shuffle(number, vec_broadcast(big_endian));
-
-		for (unsigned i = 0; i < count; i++) {
-			if (block < groups[i].whole_blocks)
-				step_whole(&groups[i], counter, (size_t)block * BLOCK, params);
-			else if (block < groups[i].blocks)
-				step_masked(&groups[i], counter, (size_t)block * BLOCK, params);
-		}
-		number = vec_add32(number, vec_broadcast(one));
-	}
-	for (unsigned i = 0; i < count; i++)
-		step_last(&groups[i], params.rounds);
-}
-
-static inline void team_finish(struct group *g, unsigned used, struct ccm_params params)
+INLINE void group_finish(struct group *g, struct ccm_params params)
 {
 	if (g->blocks > g->whole_blocks)
 		group_store_tails(g);
-	for (unsigned lane = 0; lane < used; lane++) {
+	for (unsigned lane = 0; lane < g->used; lane++) {
 		if (params.seal)
 			lane_finish_seal(g, lane, params);
 		else
@@ -664,34 +673,119 @@ static inline void team_finish(struct group *g, unsigned used, struct ccm_params
 }
 
 struct ccm_worker {
-	struct group groups[TEAM];
-	struct record_op idle; /* on the sink */
+	struct group groups[GROUPS];
+	uint8_t counters[DATA_MAX / BLOCK + 1]
+			[BLOCK]; /* the counter of A_1, A_2 ... at its place in the block */
+	struct record_op idle;   /* on the sink */
 	uint8_t sink[DATA_MAX + 4 * BLOCK];
 };
 
-static inline void ccm_burst(struct ccm_worker *w, struct record_op **ops, unsigned count,
-			     struct ccm_params params)
+/* The next step of a group; true when it was the last. */
+INLINE bool group_step(const struct ccm_worker *w, struct group *g, struct ccm_params params)
 {
-	while (count > 0) {
-		unsigned used[TEAM];
-		unsigned n = 0;
+	size_t offset = (size_t)g->block * BLOCK;
 
-		while (n < TEAM && count > 0) {
-			unsigned taken = group_set(&w->groups[n], ops, count, &used[n], &w->idle, params);
-
-			ops += taken;
-			count -= taken;
-			n += used[n] > 0;
-		}
-		if (n == TEAM)
-			team_expand(w->groups, TEAM, params);
+	if (g->head_next < HEAD_MAX) {
+		if (g->head_next == g->head_first + 1)
+			step_first(g, params.rounds);
 		else
-			for (unsigned i = 0; i < n; i++)
-				team_expand(w->groups + i, 1, params);
-		if (n > 0)
-			team_run(w->groups, n, params);
-		for (unsigned i = 0; i < n; i++)
-			team_finish(&w->groups[i], used[i], params);
+			step_head(g, g->head_next, params.rounds);
+		g->head_next++;
+		return false;
+	}
+	if (g->block == g->blocks) {
+		step_last(g, params.rounds);
+		return true;
+	}
+	if (g->block < g->whole_blocks) {
+		step_whole(g, vec_broadcast(w->counters[g->block]), offset, params);
+	} else {
+		if (g->block == g->whole_blocks)
+			group_load_tails(g);
+		step_masked(g, vec_broadcast(w->counters[g->block]), offset, params);
+	}
+	g->block++;
+	return false;
+}
+
+/* Making a group ready, in pieces that are small enough to be done in the shadow of another group's step. */
+enum { PREPARE_TAKE, PREPARE_HEADS, PREPARE_KEYS_1, PREPARE_KEYS_2, PREPARE_KEYS_3, PREPARED, NO_MORE };
+
+struct preparation {
+	struct group *group;
+	struct record_op **ops; /* not taken yet */
+	unsigned count;
+	unsigned piece;
+};
+
+INLINE void prepare(struct ccm_worker *w, struct preparation *p, struct ccm_params params)
+{
+	struct group *g = p->group;
+	bool long_key = params.rounds == 14;
+
+	switch (p->piece) {
+	case PREPARE_TAKE:
+		group_take(g, p->ops, p->count, &w->idle, params);
+		p->ops += g->used;
+		p->count -= g->used;
+		break;
+	case PREPARE_HEADS:
+		group_set_heads(g, params);
+		group_set_tags(g, params);
+		break;
+	case PREPARE_KEYS_1:
+		expand_begin(g, params);
+		if (long_key)
+			expand_rounds_256(g, 2, 6);
+		else
+			expand_rounds_128(g, 1, 4);
+		break;
+	case PREPARE_KEYS_2:
+		if (long_key)
+			expand_rounds_256(g, 6, 10);
+		else
+			expand_rounds_128(g, 4, 8);
+		break;
+	case PREPARE_KEYS_3:
+		if (long_key)
+			expand_rounds_256(g, 10, 16);
+		else
+			expand_rounds_128(g, 8, 11);
+		expand_end(g, params);
+		break;
+	default:
+		return;
+	}
+	p->piece++;
+}
+
+INLINE void ccm_burst(struct ccm_worker *w, struct record_op **ops, unsigned count, struct ccm_params params)
+{
+	struct preparation next = {&w->groups[0], ops, count, PREPARE_TAKE};
+	struct group *spare[GROUPS] = {&w->groups[1], &w->groups[2]};
+	struct group *running[2] = {NULL, NULL};
+	unsigned spares = GROUPS - 1;
+
+	for (unsigned turn = 0; next.piece != NO_MORE || running[0] || running[1]; turn ^= 1) {
+		struct group *g = running[turn];
+
+		prepare(w, &next, params);
+		if (!g) {
+			if (next.piece != PREPARED)
+				continue;
+			g = next.group;
+			running[turn] = g;
+			next.piece = NO_MORE;
+			if (next.count > 0) {
+				next.piece = PREPARE_TAKE;
+				next.group = spare[--spares];
+			}
+		}
+		if (group_step(w, g, params)) {
+			group_finish(g, params);
+			spare[spares++] = g;
+			running[turn] = NULL;
+		}
 	}
 }
 
@@ -745,6 +839,10 @@ static void *ccm_worker_new(void)
 	if (!w)
 		return NULL;
 	memset(w, 0, size);
+	for (unsigned i = 0; i <= DATA_MAX / BLOCK; i++) {
+		w->counters[i][14] = (uint8_t)((i + 1) >> 8);
+		w->counters[i][15] = (uint8_t)(i + 1);
+	}
 	w->idle.fragment = w->sink + BLOCK;
 	w->idle.key = w->sink;
 	return w;

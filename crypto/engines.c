@@ -1,6 +1,7 @@
 #include "crypto/engines.h"
 
 static const struct record_engine *const engines[] = {
+	&engine_vaes512,
 	&engine_vaes,
 	&engine_ipsecmb,
 	&engine_reference,

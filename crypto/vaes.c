@@ -9,7 +9,6 @@
 #include "crypto/engines.h"
 
 #define LANES 2
-#define TEAM  2
 
 typedef __m256i vec;
 
@@ -54,11 +53,6 @@ static inline vec vec_shuffle(vec bytes, vec order)
 	return _mm256_shuffle_epi8(bytes, order);
 }
 
-static inline vec vec_add32(vec a, vec b)
-{
-	return _mm256_add_epi32(a, b);
-}
-
 static inline vec vec_sub16(vec a, vec b)
 {
 	return _mm256_sub_epi16(a, b);
@@ -79,6 +73,23 @@ static inline vec vec_pattern(uint64_t low, uint64_t high)
 static inline vec vec_set32(unsigned value)
 {
 	return _mm256_set1_epi32((int)value);
+}
+
+static inline vec vec_set16(unsigned value)
+{
+	return _mm256_set1_epi16((short)value);
+}
+
+/* Every 16 bits, signed, between 0 and limit. */
+static inline vec vec_clamp16(vec value, unsigned limit)
+{
+	return _mm256_min_epi16(_mm256_max_epi16(value, vec_zero()), vec_set16(limit));
+}
+
+/* Ones in every byte in which a > b, signed. */
+static inline vec vec_greater8(vec a, vec b)
+{
+	return _mm256_cmpgt_epi8(a, b);
 }
 
 /* The same 16 bytes in every lane. */

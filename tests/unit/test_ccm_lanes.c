@@ -19,7 +19,7 @@
 enum { PAGE = 4096, ROOM = 5 * PAGE, READABLE_BEFORE = 16, EXPLICIT_LEN = 8 };
 enum side { BEGIN, END };
 
-static const struct record_engine *const engines[] = {&engine_vaes};
+static const struct record_engine *const engines[] = {&engine_vaes, &engine_vaes512};
 static const enum protection_id protections[] = {PROTECTION_AES_128_CCM_8, PROTECTION_AES_128_CCM,
 						 PROTECTION_AES_256_CCM_8};
 
@@ -108,7 +108,7 @@ static void slot_make(struct slot *s, enum protection_id protection, unsigned le
 /* The engine seals what the record layer gives it: nonce and inner type are in place. */
 static void slot_offer(struct slot *s)
 {
-	memset(s->room, 0xaa, s->fragment - s->room);
+	memset(s->fragment - READABLE_BEFORE, 0xaa, READABLE_BEFORE);
 	memcpy(s->fragment, s->nonce, EXPLICIT_LEN);
 	memcpy(s->fragment + EXPLICIT_LEN, s->payload, s->record.payload_len);
 	s->op.payload_offset = EXPLICIT_LEN;
@@ -124,7 +124,7 @@ static void slot_check_sealed(const struct slot *s)
 	assert_true(s->op.ok);
 	assert_int_equal(s->op.fragment_len, s->expected_len);
 	assert_memory_equal(s->fragment, s->expected, s->expected_len);
-	for (const uint8_t *at = s->room; at < s->fragment; at++)
+	for (const uint8_t *at = s->fragment - READABLE_BEFORE; at < s->fragment; at++)
 		assert_int_equal(*at, 0xaa);
 }
 
