@@ -100,6 +100,16 @@ static int start_queues(struct port *port, const struct config *c, const struct 
 	return err ? err : rte_eth_dev_start(port->id);
 }
 
+/* net_tap's port has the address of the kernel's interface at its other end. We are another host than that
+ * kernel, so we need another one; a TAP filters nothing. */
+static void take_own_mac(const struct port *port, uint8_t mac[6])
+{
+	if (strcmp(port->driver, "net_tap") != 0)
+		return;
+	mac[0] = (uint8_t)((mac[0] | 2) & ~1);
+	mac[5] ^= 1;
+}
+
 int port_open(struct port *port, const struct config *config, struct local *local, char *error,
 	      size_t error_len)
 {
@@ -138,6 +148,7 @@ int port_open(struct port *port, const struct config *config, struct local *loca
 	if (err)
 		goto err_port;
 	memcpy(local->mac, mac.addr_bytes, sizeof(local->mac));
+	take_own_mac(port, local->mac);
 	return 0;
 
 err_port:
