@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "controlplane/assembly.h"
+#include "controlplane/certificate.h"
 #include "controlplane/keys.h"
 #include "controlplane/log.h"
 #include "crypto/secret.h"

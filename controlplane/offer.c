@@ -271,12 +271,16 @@ static bool needs_curve(const struct suite *s)
 }
 
 /* NULL when the suite can be negotiated with this offer, otherwise why not. */
-static const char *suite_obstacle(const struct offer *offer, const struct suite *s)
+static const char *suite_obstacle(const struct offer *offer, const struct offer_policy *policy,
+				  const struct suite *s)
 {
-	/* RFC 8422 5.1: without the extension the choice is ours. */
+	/* RFC 8422 5.1: without the extension the choice is ours; with it, it binds certificates too. */
 	if (needs_curve(s) && offer->groups.at &&
 	    !lists_meet(offer->groups, groups, sizeof groups / sizeof groups[0]))
 		return "offers no elliptic curve of 256 bits or more that is enabled";
+	if (s->credential == SUITE_CERTIFICATE && offer->groups.at &&
+	    !list_has(offer->groups, policy->certificate_curve))
+		return "offers curves, but not the curve of our certificate";
 	/* RFC 5246 7.4.1.4.1: without the extension it can do SHA-1 only, which is never used (RFC 9155). */
 	if (s->credential == SUITE_CERTIFICATE &&
 	    !lists_meet(offer->signature_algorithms, signatures, sizeof signatures / sizeof signatures[0]))
@@ -331,7 +335,7 @@ bool offer_choose(const struct offer *offer, const struct offer_policy *policy, 
 
 		if (!list_has(offer->suites, s->id))
 			continue;
-		const char *why_not = suite_obstacle(offer, s);
+		const char *why_not = suite_obstacle(offer, policy, s);
 
 		if (!why_not) {
 			*choice = (struct offer_choice){

@@ -53,8 +53,9 @@ struct offer {
 struct offer_policy {
 	const struct suite *const *suites; /* in order of preference */
 	unsigned suites_count;
-	bool require_ems;     /* RFC 7627 */
-	unsigned cid_len_max; /* longest CID of a peer that can be taken up */
+	uint16_t certificate_curve; /* that our certificate's key is on; 0: no certificate */
+	bool require_ems;           /* RFC 7627 */
+	unsigned cid_len_max;       /* longest CID of a peer that can be taken up */
 };
 
 /* What a handshake with this offer will come to. */

@@ -1,70 +1,21 @@
 /* See proof.h. */
 #include "controlplane/proof.h"
 
-#include <errno.h>
 #include <string.h>
-#include <wolfssl/options.h>
 
-#include <wolfssl/wolfcrypt/asn.h>
-
-/* ---- certificates */
-
-static const DNS_entry *alternative_name(const DecodedCert *cert, int type)
-{
-	const DNS_entry *entry = cert->altNames;
-
-	while (entry && entry->type != type)
-		entry = entry->next;
-	return entry;
-}
-
-static void take_name(struct proof *proof, const void *name, int len)
-{
-	proof->id_len = (uint8_t)(len < CREDENTIAL_ID_MAX ? len : CREDENTIAL_ID_MAX);
-	memcpy(proof->id, name, proof->id_len);
-}
+#include "controlplane/certificate.h"
 
 int proof_from_certificate(struct proof *proof, const uint8_t *der, size_t der_len)
 {
-	const DNS_entry *name;
-	DecodedCert cert;
-	int ret = -EINVAL;
+	int len = certificate_name(der, der_len, proof->id, sizeof proof->id);
 
-	wc_InitDecodedCert(&cert, der, (word32)der_len, NULL);
-	if (wc_ParseCert(&cert, CERT_TYPE, NO_VERIFY, NULL) == 0) {
-		name = alternative_name(&cert, ASN_URI_TYPE);
-		if (!name)
-			name = alternative_name(&cert, ASN_DNS_TYPE);
-		if (name)
-			take_name(proof, name->name, name->len);
-		else if (cert.subjectCN)
-			take_name(proof, cert.subjectCN, cert.subjectCNLen);
-		else
-			proof->id_len = 0;
-		proof->credential = SLUICE_CREDENTIAL_X509;
-		registree_by_credential(&proof->registree, proof->id, proof->id_len);
-		ret = 0;
-	}
-	wc_FreeDecodedCert(&cert);
-	return ret;
+	if (len < 0)
+		return len;
+	proof->credential = SLUICE_CREDENTIAL_X509;
+	proof->id_len = (uint8_t)len;
+	registree_by_credential(&proof->registree, proof->id, proof->id_len);
+	return 0;
 }
-
-bool certificate_hash_fits(const uint8_t *der, size_t der_len)
-{
-	DecodedCert cert;
-	bool fits = false;
-
-	wc_InitDecodedCert(&cert, der, (word32)der_len, NULL);
-	if (wc_ParseCert(&cert, CERT_TYPE, NO_VERIFY, NULL) == 0)
-		fits = cert.signatureOID != CTC_SHAwECDSA && cert.signatureOID != CTC_SHAwRSA &&
-		       cert.signatureOID != CTC_SHAwDSA && cert.signatureOID != CTC_MD5wRSA &&
-		       cert.signatureOID != CTC_MD2wRSA && cert.signatureOID != CTC_SHA224wECDSA &&
-		       cert.signatureOID != CTC_SHA224wRSA;
-	wc_FreeDecodedCert(&cert);
-	return fits;
-}
-
-/* ---- SESSION_UP */
 
 void registree_by_credential(struct registree *r, const uint8_t *id, size_t id_len)
 {

@@ -25,13 +25,8 @@ struct proof {
  */
 void registree_by_credential(struct registree *r, const uint8_t *id, size_t id_len);
 
-/* Fills proof from a verified certificate in DER. Its name: the first URI among its alternative names,
- * otherwise the first DNS name, otherwise the common name of its subject. 0 or -EINVAL. */
+/* Fills proof from a verified certificate in DER, under its certificate_name(). 0 or -EINVAL. */
 int proof_from_certificate(struct proof *proof, const uint8_t *der, size_t der_len);
-
-/* True when every certificate's signature uses SHA-256 or better. A trust anchor's own signature means
- * nothing and is not asked about. */
-bool certificate_hash_fits(const uint8_t *der, size_t der_len);
 
 /* Writes SESSION_UP with its fields; out has SESSION_UP_MAX bytes and is aligned for the struct. proof NULL:
  * nothing is known about the peer. Returns the length. */

@@ -9,6 +9,7 @@
 #include <wolfssl/wolfcrypt/dh.h>
 #include <wolfssl/wolfcrypt/error-crypt.h>
 
+#include "controlplane/certificate.h"
 #include "controlplane/handshake.h"
 
 enum { ECC_BITS_MIN = 256, RSA_BITS_MIN = 2048, CIPHER_LIST_MAX = 1024 };
@@ -24,6 +25,7 @@ static const struct {
 	{ASN_SIG_CONFIRM_E, "a signature in the client's certificate chain is wrong"},
 	{ASN_SIG_HASH_E, "the client's certificate is signed with a hash that is not enabled"},
 	{ASN_SIG_KEY_E, "the client's certificate has a key of a kind that is not enabled"},
+	{EXTKEYUSE_AUTH_E, "the client's certificate is not meant for clients (extended key usage)"},
 	{EXTKEYUSAGE_E, "the client's certificate is not meant for clients (extended key usage)"},
 	{NO_PEER_CERT, "the client sent no certificate, and one is required"},
 	{NO_PEER_VERIFY, "the client did not prove that it has its certificate's key"},
@@ -165,6 +167,15 @@ static int load_certificate(struct tls *t, const struct config_tls *c, char *err
 			 wolfSSL_ERR_reason_error_string((unsigned long)ret));
 		return -EINVAL;
 	}
+	ret = certificate_file_curve(c->certificate);
+	if (ret <= 0) {
+		snprintf(error, error_len,
+			 "tls.certificate: the key in %s is not on one of the curves secp256r1, secp384r1 "
+			 "and secp521r1",
+			 c->certificate);
+		return -EINVAL;
+	}
+	t->policy.certificate_curve = (uint16_t)ret;
 	if (wolfSSL_CTX_check_private_key(t->ctx) != WOLFSSL_SUCCESS) {
 		snprintf(error, error_len, "tls.key: %s does not belong to the certificate in %s", c->key,
 			 c->certificate);

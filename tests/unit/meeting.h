@@ -39,7 +39,6 @@ struct meeting {
 	size_t up_len;
 	struct flight last_flight;
 	struct refusal refusal;
-	struct record_choice choice;
 	struct record_crypto *crypto;
 };
 

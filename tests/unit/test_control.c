@@ -39,7 +39,8 @@ struct client {
 	struct sluice_ref ref;
 	bool has_ref, installed, over, silent;
 	unsigned transmits;
-	uint8_t last[512]; /* the datagram sent after INSTALL */
+	uint32_t announced; /* to which attachment */
+	uint8_t last[512];  /* the datagram sent after INSTALL */
 	size_t last_len;
 };
 
@@ -56,6 +57,7 @@ struct world {
 	uint32_t slot, generation;
 	unsigned secrets_seen, announced, announced_again, stops;
 	struct uplink *uplink;
+	uint32_t attach;
 	bool full; /* the uplink shall seem full */
 };
 
@@ -162,14 +164,18 @@ static void take_transmit(struct world *w, const struct mail_transmit *mail)
 static void take_announce(struct world *w, const struct sluice_session_up *up)
 {
 	struct mail_session mail = {.ref = up->ref};
+	struct client *c = client_of_ref(w, &up->ref);
 
+	assert_non_null(c);
 	w->announced_again += up->again;
-	if (w->full || !w->uplink ||
-	    !uplink_event(w->uplink, SLUICE_SESSION_UP, up, sizeof *up + up->fields_len)) {
+	if (!w->uplink || c->announced == w->attach)
+		return;
+	if (w->full || !uplink_event(w->uplink, SLUICE_SESSION_UP, up, sizeof *up + up->fields_len)) {
 		post(w, MAIL_NOT_ANNOUNCED, &mail, sizeof mail, NULL, 0);
 		return;
 	}
 	w->announced++;
+	c->announced = w->attach;
 	uplink_publish(w->uplink);
 }
 
@@ -180,6 +186,7 @@ static void take_uplink(struct world *w, const struct mail_uplink *mail)
 	if (w->uplink)
 		post(w, MAIL_UPLINK_RETURNED, &old, sizeof old, NULL, 0);
 	w->uplink = mail->uplink;
+	w->attach = mail->attach;
 }
 
 static void take_mail(struct world *w, const struct spsc_message *m)
