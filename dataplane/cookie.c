@@ -214,6 +214,21 @@ static void hello_verify_write(uint8_t out[HELLO_VERIFY_LEN], const struct recor
 	memcpy(out + at + sizeof(message), cookie, COOKIE_LEN);
 }
 
+/* The cookie of a hello under one secret; true when the hello carries it. Only this verdict depends on the
+ * secret. */
+static bool cookie_matches(const struct cookie_secret *secret, const struct peer_address *peer,
+			   const struct client_hello *hello, uint8_t cookie[COOKIE_LEN])
+{
+	bool equal;
+
+	cookie_make(secret, peer, hello, cookie);
+	if (hello->cookie_len != COOKIE_LEN)
+		return false;
+	equal = secret_equal(hello->cookie, cookie, COOKIE_LEN);
+	secret_publish(&equal, sizeof(equal));
+	return equal;
+}
+
 enum hello_verdict cookie_check(const struct cookie_secrets *s, const struct peer_address *peer,
 				const struct record *record, struct client_hello *hello,
 				uint8_t out[HELLO_VERIFY_LEN], const struct cookie_secret **matched)
@@ -231,19 +246,14 @@ enum hello_verdict cookie_check(const struct cookie_secrets *s, const struct pee
 		alert_write(out, record);
 		return HELLO_REFUSED;
 	}
-	cookie_make(&s->current, peer, hello, current);
-	if (hello->cookie_len == COOKIE_LEN) {
-		if (secret_equal(hello->cookie, current, COOKIE_LEN)) {
-			*matched = &s->current;
-			return HELLO_VALID;
-		}
-		if (s->has_previous) {
-			cookie_make(&s->previous, peer, hello, previous);
-			if (secret_equal(hello->cookie, previous, COOKIE_LEN)) {
-				*matched = &s->previous;
-				return HELLO_VALID;
-			}
-		}
+	if (cookie_matches(&s->current, peer, hello, current)) {
+		*matched = &s->current;
+		return HELLO_VALID;
+	}
+	if (hello->cookie_len == COOKIE_LEN && s->has_previous &&
+	    cookie_matches(&s->previous, peer, hello, previous)) {
+		*matched = &s->previous;
+		return HELLO_VALID;
 	}
 	hello_verify_write(out, record, hello, current);
 	return HELLO_ANSWER;
