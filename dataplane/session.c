@@ -270,29 +270,25 @@ uint16_t session_cid_worker(const struct session_table *t, const uint8_t cid[CID
 
 /* What the steps of a burst hand to each other. */
 struct finding {
-	uint64_t hash[QUERIES_MAX];
+	uint64_t word[QUERIES_MAX];  /* per query: the hash of its address, or the tag of its CID */
 	uint64_t masks[QUERIES_MAX]; /* of the queries by CID, one behind the other; first their tags */
-	uint8_t by_cid[QUERIES_MAX];
+	uint8_t by_cid[QUERIES_MAX]; /* which these are */
 	unsigned cids;
 };
-
-static void prefetch_session(const struct session_table *t, uint32_t slot)
-{
-	__builtin_prefetch(&t->rx[slot], 1);
-	__builtin_prefetch(&t->tx[slot], 1);
-}
 
 /* Step 1: which lines of the index will be needed. */
 static void find_hash(const struct session_table *t, struct finding *f, const struct session_query *queries,
 		      unsigned n)
 {
+	f->cids = 0;
 	for (unsigned i = 0; i < n; i++) {
 		if (queries[i].cid) {
-			f->by_cid[f->cids] = (uint8_t)i;
-			f->masks[f->cids++] = cid_tag(queries[i].cid);
+			f->word[i] = cid_tag(queries[i].cid);
+			f->masks[f->cids] = f->word[i];
+			f->by_cid[f->cids++] = (uint8_t)i;
 		} else {
-			f->hash[i] = index_hash(t, queries[i].address);
-			__builtin_prefetch(index_bucket(t, f->hash[i]));
+			f->word[i] = index_hash(t, queries[i].address);
+			__builtin_prefetch(index_bucket(t, f->word[i]));
 		}
 	}
 }
@@ -323,29 +319,35 @@ static void find_candidates(const struct session_table *t, const struct finding 
 
 		if (queries[i].cid)
 			continue;
-		b = index_bucket(t, f->hash[i]);
-		matches = index_match(b, f->hash[i]);
-		queries[i].slot = matches ? b->slots[__builtin_ctz(matches)] : SESSION_NONE;
-		if (matches)
-			prefetch_session(t, queries[i].slot);
-		else if (b->next)
+		b = index_bucket(t, f->word[i]);
+		matches = index_match(b, f->word[i]);
+		queries[i].slot = SESSION_NONE;
+		if (matches) {
+			queries[i].slot = b->slots[__builtin_ctz(matches)];
+			__builtin_prefetch(&t->tx[queries[i].slot], 1);
+			__builtin_prefetch(&t->rx[queries[i].slot], 1);
+		} else if (b->next) {
 			__builtin_prefetch(&t->index[b->next]);
+		}
 	}
 }
 
 /* Step 4: whether they are. */
-static uint32_t find_verify(const struct session_table *t, const struct session_query *q, uint64_t hash)
+static uint32_t verify_cid(const struct session_table *t, uint32_t slot, uint64_t tag)
 {
-	if (q->cid) {
-		const struct session_rx *rx = &t->rx[q->slot];
+	const struct session_rx *rx = &t->rx[slot];
 
-		return rx->state == SESSION_LIVE && (rx->generation & TAG_MASK) == cid_tag(q->cid)
-			       ? q->slot
-			       : SESSION_NONE;
-	}
-	if (memcmp(&t->tx[q->slot].path.peer, q->address, sizeof(*q->address)) == 0)
+	return rx->state == SESSION_LIVE && (rx->generation & TAG_MASK) == tag ? slot : SESSION_NONE;
+}
+
+static uint32_t verify_address(const struct session_table *t, const struct session_query *q, uint64_t hash)
+{
+	if (q->slot != SESSION_NONE &&
+	    memcmp(&t->tx[q->slot].path.peer, q->address, sizeof(*q->address)) == 0)
 		return q->slot;
-	return index_find(t, q->address, hash); /* two equal tags in the bucket */
+	if (q->slot == SESSION_NONE && !index_bucket(t, hash)->next)
+		return SESSION_NONE;
+	return index_find(t, q->address, hash); /* two equal tags, or an overflow bucket */
 }
 
 void session_find_burst(struct session_table *t, struct session_query *queries, unsigned n)
@@ -353,17 +355,16 @@ void session_find_burst(struct session_table *t, struct session_query *queries, 
 	struct finding f;
 
 	always_assert(n <= QUERIES_MAX);
-	f.cids = 0;
 	find_hash(t, &f, queries, n);
 	find_cids(t, &f, queries);
 	find_candidates(t, &f, queries, n);
 	for (unsigned i = 0; i < n; i++) {
 		struct session_query *q = &queries[i];
 
-		if (q->slot != SESSION_NONE)
-			q->slot = find_verify(t, q, f.hash[i]);
-		else if (!q->cid && index_bucket(t, f.hash[i])->next)
-			q->slot = index_find(t, q->address, f.hash[i]);
+		if (!q->cid)
+			q->slot = verify_address(t, q, f.word[i]);
+		else if (q->slot != SESSION_NONE)
+			q->slot = verify_cid(t, q->slot, f.word[i]);
 	}
 }
 
