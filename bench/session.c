@@ -102,6 +102,8 @@ static bool table_make(uint32_t sessions)
 	uint8_t cid_key[16] = {1};
 	uint64_t now = now_ns();
 
+	if (sessions == 0)
+		return false;
 	if (table && table_sessions == sessions)
 		return true;
 	session_table_free(table);

@@ -4,6 +4,7 @@
  *   FREE -> session_reserve() -> RESERVED -> session_install() -> LIVE -> session_remove() -> DOWN_PENDING
  *     ^          session_unreserve() <-'                                     session_release() <-'
  */
+#include "dataplane/session_index.h"
 #include "dataplane/session_table.h"
 
 #include <errno.h>
@@ -51,9 +52,13 @@ static void table_locate(struct session_table *t)
 
 	t->wheel = (uint32_t *)(void *)(base + l->area[AREA_WHEEL].at);
 	t->index = (struct index_bucket *)(void *)(base + l->area[AREA_INDEX].at);
-	t->rx = (struct session_rx *)(void *)(base + l->area[AREA_RX].at);
-	t->tx = (struct session_tx *)(void *)(base + l->area[AREA_TX].at);
-	t->big = (struct session_big *)(void *)(base + l->area[AREA_BIG].at);
+	t->lines.rx = (struct session_rx *)(void *)(base + l->area[AREA_RX].at);
+	t->lines.tx = (struct session_tx *)(void *)(base + l->area[AREA_TX].at);
+	t->lines.big = (struct session_big *)(void *)(base + l->area[AREA_BIG].at);
+	t->lines.slots = l->slots;
+	t->lines.worker = t->head->limits.worker;
+	t->buckets = l->buckets;
+	memcpy(t->hash_seed, t->head->hash_seed, sizeof(t->hash_seed));
 	session_prf_init(&t->cid_prf, t->head->cid_key);
 	session_prf_init(&t->generation_prf, t->head->generation_key);
 }
@@ -146,9 +151,9 @@ void session_table_free(struct session_table *t)
 {
 	if (!t)
 		return;
-	secret_wipe(t->rx, t->head->used * sizeof(*t->rx));
-	secret_wipe(t->tx, t->head->used * sizeof(*t->tx));
-	secret_wipe(t->big, t->head->big_used * sizeof(*t->big));
+	secret_wipe(t->lines.rx, t->head->used * sizeof(*t->lines.rx));
+	secret_wipe(t->lines.tx, t->head->used * sizeof(*t->lines.tx));
+	secret_wipe(t->lines.big, t->head->big_used * sizeof(*t->lines.big));
 	secret_wipe(t->head, sizeof(*t->head));
 	session_table_detach(t);
 }
@@ -178,55 +183,9 @@ int session_table_fd(const struct session_table *t)
 
 /* ---- one session ---- */
 
-uint32_t session_slots(const struct session_table *t)
-{
-	return t->head->layout.slots;
-}
-
 uint32_t session_live_count(const struct session_table *t)
 {
 	return t->head->live;
-}
-
-struct session_rx *session_rx(struct session_table *t, uint32_t slot)
-{
-	return &t->rx[slot];
-}
-
-struct session_tx *session_tx(struct session_table *t, uint32_t slot)
-{
-	return &t->tx[slot];
-}
-
-const void *session_rx_key(struct session_table *t, uint32_t slot)
-{
-	const struct session_rx *rx = &t->rx[slot];
-
-	return rx->big == SESSION_NONE ? (const void *)&rx->key : (const void *)&t->big[rx->big].rx;
-}
-
-const void *session_tx_key(struct session_table *t, uint32_t slot)
-{
-	const struct session_tx *tx = &t->tx[slot];
-
-	return tx->big == SESSION_NONE ? (const void *)&tx->key : (const void *)&t->big[tx->big].tx;
-}
-
-struct sluice_ref session_ref(struct session_table *t, uint32_t slot)
-{
-	return (struct sluice_ref){
-		.index = slot, .generation = t->rx[slot].generation, .worker = t->head->limits.worker};
-}
-
-static bool ref_is(const struct session_table *t, struct sluice_ref ref, enum session_state state)
-{
-	return ref.index < t->head->layout.slots && ref.worker == t->head->limits.worker &&
-	       t->rx[ref.index].state == state && t->rx[ref.index].generation == ref.generation;
-}
-
-uint32_t session_by_ref(struct session_table *t, struct sluice_ref ref)
-{
-	return ref_is(t, ref, SESSION_LIVE) ? ref.index : SESSION_NONE;
 }
 
 /* ---- CID: tag (3 bytes), worker and slot (4 bytes) hidden by the tag's AES ---- */
@@ -252,8 +211,8 @@ static uint32_t cid_mask(const struct session_table *t, uint32_t tag)
 
 void session_cid(const struct session_table *t, uint32_t slot, uint8_t cid[CID_LEN])
 {
-	uint32_t tag = t->rx[slot].generation & TAG_MASK;
-	uint32_t hidden = ((uint32_t)t->head->limits.worker << 24 | slot) ^ cid_mask(t, tag);
+	uint32_t tag = t->lines.rx[slot].generation & TAG_MASK;
+	uint32_t hidden = ((uint32_t)t->lines.worker << 24 | slot) ^ cid_mask(t, tag);
 
 	for (unsigned i = 0; i < 3; i++)
 		cid[i] = (uint8_t)(tag >> (16 - 8 * i));
@@ -302,10 +261,10 @@ static void find_cids(const struct session_table *t, struct finding *f, struct s
 		uint32_t named = cid_hidden(q->cid) ^ (uint32_t)f->masks[k];
 
 		q->slot = named & TAG_MASK;
-		if (named >> 24 != t->head->limits.worker || q->slot >= t->head->layout.slots)
+		if (named >> 24 != t->lines.worker || q->slot >= t->lines.slots)
 			q->slot = SESSION_NONE;
 		else
-			__builtin_prefetch(&t->rx[q->slot], 1);
+			__builtin_prefetch(&t->lines.rx[q->slot], 1);
 	}
 }
 
@@ -324,8 +283,8 @@ static void find_candidates(const struct session_table *t, const struct finding 
 		queries[i].slot = SESSION_NONE;
 		if (matches) {
 			queries[i].slot = b->slots[__builtin_ctz(matches)];
-			__builtin_prefetch(&t->tx[queries[i].slot], 1);
-			__builtin_prefetch(&t->rx[queries[i].slot], 1);
+			__builtin_prefetch(&t->lines.tx[queries[i].slot], 1);
+			__builtin_prefetch(&t->lines.rx[queries[i].slot], 1);
 		} else if (b->next) {
 			__builtin_prefetch(&t->index[b->next]);
 		}
@@ -335,7 +294,7 @@ static void find_candidates(const struct session_table *t, const struct finding 
 /* Step 4: whether they are. */
 static uint32_t verify_cid(const struct session_table *t, uint32_t slot, uint64_t tag)
 {
-	const struct session_rx *rx = &t->rx[slot];
+	const struct session_rx *rx = &t->lines.rx[slot];
 
 	return rx->state == SESSION_LIVE && (rx->generation & TAG_MASK) == tag ? slot : SESSION_NONE;
 }
@@ -343,7 +302,7 @@ static uint32_t verify_cid(const struct session_table *t, uint32_t slot, uint64_
 static uint32_t verify_address(const struct session_table *t, const struct session_query *q, uint64_t hash)
 {
 	if (q->slot != SESSION_NONE &&
-	    memcmp(&t->tx[q->slot].path.peer, q->address, sizeof(*q->address)) == 0)
+	    memcmp(&t->lines.tx[q->slot].path.peer, q->address, sizeof(*q->address)) == 0)
 		return q->slot;
 	if (q->slot == SESSION_NONE && !index_bucket(t, hash)->next)
 		return SESSION_NONE;
@@ -368,22 +327,17 @@ void session_find_burst(struct session_table *t, struct session_query *queries, 
 	}
 }
 
-void session_prefetch_tx(struct session_table *t, uint32_t slot)
-{
-	__builtin_prefetch(&t->tx[slot], 1);
-}
-
 /* ---- the life of a session ---- */
 
 static void slot_free(struct session_table *t, uint32_t slot)
 {
-	uint32_t generation = t->rx[slot].generation;
+	uint32_t generation = t->lines.rx[slot].generation;
 
-	secret_wipe(&t->rx[slot], sizeof(t->rx[slot]));
-	secret_wipe(&t->tx[slot], sizeof(t->tx[slot]));
-	t->rx[slot].generation = generation;
-	t->rx[slot].big = t->tx[slot].big = SESSION_NONE;
-	t->tx[slot].age_next = t->head->free_head;
+	secret_wipe(&t->lines.rx[slot], sizeof(t->lines.rx[slot]));
+	secret_wipe(&t->lines.tx[slot], sizeof(t->lines.tx[slot]));
+	t->lines.rx[slot].generation = generation;
+	t->lines.rx[slot].big = t->lines.tx[slot].big = SESSION_NONE;
+	t->lines.tx[slot].age_next = t->head->free_head;
 	t->head->free_head = slot;
 }
 
@@ -393,15 +347,15 @@ static uint32_t slot_take(struct session_table *t)
 	uint32_t slot = h->free_head;
 
 	if (slot != SESSION_NONE) {
-		h->free_head = t->tx[slot].age_next;
+		h->free_head = t->lines.tx[slot].age_next;
 		return slot;
 	}
 	if (h->used == h->layout.slots)
 		return SESSION_NONE;
 	slot = h->used++;
-	session_memory_reach(&t->memory, &t->rx[slot], sizeof(t->rx[slot]));
-	session_memory_reach(&t->memory, &t->tx[slot], sizeof(t->tx[slot]));
-	t->rx[slot].big = t->tx[slot].big = SESSION_NONE;
+	session_memory_reach(&t->memory, &t->lines.rx[slot], sizeof(t->lines.rx[slot]));
+	session_memory_reach(&t->memory, &t->lines.tx[slot], sizeof(t->lines.tx[slot]));
+	t->lines.rx[slot].big = t->lines.tx[slot].big = SESSION_NONE;
 	return slot;
 }
 
@@ -426,14 +380,14 @@ uint32_t session_reserve(struct session_table *t)
 	if (slot == SESSION_NONE)
 		return SESSION_NONE;
 	t->head->reserved++;
-	t->rx[slot].state = SESSION_RESERVED;
-	t->rx[slot].generation = generation_next(t, t->rx[slot].generation);
+	t->lines.rx[slot].state = SESSION_RESERVED;
+	t->lines.rx[slot].generation = generation_next(t, t->lines.rx[slot].generation);
 	return slot;
 }
 
 void session_unreserve(struct session_table *t, uint32_t slot)
 {
-	if (t->rx[slot].state != SESSION_RESERVED)
+	if (t->lines.rx[slot].state != SESSION_RESERVED)
 		return;
 	t->head->reserved--;
 	slot_free(t, slot);
@@ -447,7 +401,7 @@ static bool key_is_big(enum protection_id protection)
 
 static bool has_big(const struct session_table *t, uint32_t slot)
 {
-	return slot != SESSION_NONE && t->rx[slot].big != SESSION_NONE;
+	return slot != SESSION_NONE && t->lines.rx[slot].big != SESSION_NONE;
 }
 
 static uint32_t big_take(struct session_table *t)
@@ -456,12 +410,12 @@ static uint32_t big_take(struct session_table *t)
 	uint32_t big = h->big_free;
 
 	if (big != SESSION_NONE) {
-		memcpy(&h->big_free, &t->big[big], sizeof(h->big_free));
+		memcpy(&h->big_free, &t->lines.big[big], sizeof(h->big_free));
 	} else {
 		if (h->big_used == h->layout.bigs)
 			return SESSION_NONE;
 		big = h->big_used++;
-		session_memory_reach(&t->memory, &t->big[big], sizeof(t->big[big]));
+		session_memory_reach(&t->memory, &t->lines.big[big], sizeof(t->lines.big[big]));
 	}
 	h->big_taken++;
 	return big;
@@ -469,8 +423,8 @@ static uint32_t big_take(struct session_table *t)
 
 static void big_give(struct session_table *t, uint32_t big)
 {
-	secret_wipe(&t->big[big], sizeof(t->big[big]));
-	memcpy(&t->big[big], &t->head->big_free, sizeof(t->head->big_free));
+	secret_wipe(&t->lines.big[big], sizeof(t->lines.big[big]));
+	memcpy(&t->lines.big[big], &t->head->big_free, sizeof(t->head->big_free));
 	t->head->big_free = big;
 	t->head->big_taken--;
 }
@@ -478,24 +432,24 @@ static void big_give(struct session_table *t, uint32_t big)
 static void install_keys(struct session_table *t, uint32_t slot, const struct session_install *in,
 			 uint32_t big)
 {
-	struct session_rx *rx = &t->rx[slot];
-	struct session_tx *tx = &t->tx[slot];
+	struct session_rx *rx = &t->lines.rx[slot];
+	struct session_tx *tx = &t->lines.tx[slot];
 
 	rx->big = tx->big = big;
 	if (big == SESSION_NONE) {
 		rx->key = in->rx_key.aead;
 		tx->key = in->tx_key.aead;
 	} else {
-		t->big[big].rx = in->rx_key;
-		t->big[big].tx = in->tx_key;
+		t->lines.big[big].rx = in->rx_key;
+		t->lines.big[big].tx = in->tx_key;
 	}
 }
 
 static void install_lines(struct session_table *t, uint32_t slot, const struct session_install *in,
 			  uint32_t tick)
 {
-	struct session_rx *rx = &t->rx[slot];
-	struct session_tx *tx = &t->tx[slot];
+	struct session_rx *rx = &t->lines.rx[slot];
+	struct session_tx *tx = &t->lines.tx[slot];
 
 	*rx = (struct session_rx){
 		.generation = rx->generation,
@@ -527,7 +481,7 @@ int session_install(struct session_table *t, const struct session_install *in, u
 	uint32_t same, oldest = SESSION_NONE;
 
 	*replaced = *evicted = SESSION_NONE;
-	if (!ref_is(t, in->ref, SESSION_RESERVED))
+	if (!session_ref_is(t, in->ref, SESSION_RESERVED))
 		return -ESTALE;
 	if (in->protection == PROTECTION_NONE || in->protection >= PROTECTIONS ||
 	    in->cid_len > RECORD_CID_MAX)
@@ -558,10 +512,10 @@ static void down_append(struct session_table *t, uint32_t slot)
 {
 	struct session_head *h = t->head;
 
-	t->tx[slot].age_next = SESSION_NONE;
-	t->tx[slot].age_previous = h->down_tail;
+	t->lines.tx[slot].age_next = SESSION_NONE;
+	t->lines.tx[slot].age_previous = h->down_tail;
 	if (h->down_tail != SESSION_NONE)
-		t->tx[h->down_tail].age_next = slot;
+		t->lines.tx[h->down_tail].age_next = slot;
 	else
 		h->down_head = slot;
 	h->down_tail = slot;
@@ -570,23 +524,23 @@ static void down_append(struct session_table *t, uint32_t slot)
 static void down_take(struct session_table *t, uint32_t slot)
 {
 	struct session_head *h = t->head;
-	uint32_t next = t->tx[slot].age_next;
-	uint32_t previous = t->tx[slot].age_previous;
+	uint32_t next = t->lines.tx[slot].age_next;
+	uint32_t previous = t->lines.tx[slot].age_previous;
 
 	if (next != SESSION_NONE)
-		t->tx[next].age_previous = previous;
+		t->lines.tx[next].age_previous = previous;
 	else
 		h->down_tail = previous;
 	if (previous != SESSION_NONE)
-		t->tx[previous].age_next = next;
+		t->lines.tx[previous].age_next = next;
 	else
 		h->down_head = next;
 }
 
 bool session_remove(struct session_table *t, uint32_t slot, enum sluice_reason reason)
 {
-	struct session_rx *rx = &t->rx[slot];
-	struct session_tx *tx = &t->tx[slot];
+	struct session_rx *rx = &t->lines.rx[slot];
+	struct session_tx *tx = &t->lines.tx[slot];
 
 	if (rx->state != SESSION_LIVE)
 		return false;
@@ -606,7 +560,7 @@ bool session_remove(struct session_table *t, uint32_t slot, enum sluice_reason r
 
 void session_release(struct session_table *t, uint32_t slot)
 {
-	if (t->rx[slot].state != SESSION_DOWN_PENDING)
+	if (t->lines.rx[slot].state != SESSION_DOWN_PENDING)
 		return;
 	down_take(t, slot);
 	slot_free(t, slot);
@@ -619,9 +573,9 @@ uint32_t session_down_pending(const struct session_table *t)
 
 void session_move(struct session_table *t, uint32_t slot, const struct path *path)
 {
-	struct session_tx *tx = &t->tx[slot];
+	struct session_tx *tx = &t->lines.tx[slot];
 
-	if (t->rx[slot].state != SESSION_LIVE)
+	if (t->lines.rx[slot].state != SESSION_LIVE)
 		return;
 	index_remove(t, &tx->path.peer, slot);
 	tx->path = *path;
@@ -636,7 +590,7 @@ unsigned session_walk(struct session_table *t, uint32_t *cursor, uint32_t *slots
 	if (slot == SESSION_NONE)
 		return 0;
 	for (unsigned steps = 0; steps < WALK_STEPS && found < max && slot < t->head->used; steps++, slot++)
-		if (t->rx[slot].state == SESSION_LIVE)
+		if (t->lines.rx[slot].state == SESSION_LIVE)
 			slots[found++] = slot;
 	*cursor = slot < t->head->used ? slot : SESSION_NONE;
 	return found;

@@ -67,6 +67,15 @@ struct session_tx {
 _Static_assert(sizeof(struct session_tx) == 128, "two cache lines");
 _Static_assert(offsetof(struct session_tx, cid) == 64, "the first line is full");
 
+/* Keys that do not fit into the lines above. A free entry begins with the number of the next free one. */
+struct session_big {
+	union record_key rx;
+	uint8_t rx_room[96 - sizeof(union record_key)];
+	union record_key tx;
+	uint8_t tx_room[96 - sizeof(union record_key)];
+};
+_Static_assert(sizeof(struct session_big) == 192, "2 x 96");
+
 struct session_table;
 
 struct session_limits {
@@ -110,16 +119,73 @@ enum session_pages session_table_pages(const struct session_table *t);
 const char *session_pages_text(enum session_pages pages);
 /* The memory for another process, or -1 (SESSION_PAGES_ANONYMOUS). The table keeps it. */
 int session_table_fd(const struct session_table *t);
-/* Slots in all: refs name one below. */
-uint32_t session_slots(const struct session_table *t);
 
-struct session_rx *session_rx(struct session_table *t, uint32_t slot); /* slot < slots; never NULL */
-struct session_tx *session_tx(struct session_table *t, uint32_t slot);
-const void *session_rx_key(struct session_table *t, uint32_t slot); /* for struct record_op */
-const void *session_tx_key(struct session_table *t, uint32_t slot);
-struct sluice_ref session_ref(struct session_table *t, uint32_t slot);
+/* The lines of all sessions, for this process: a session table begins with them, so that the record path gets
+ * at its lines without a call. */
+struct session_lines {
+	struct session_rx *rx;
+	struct session_tx *tx;
+	struct session_big *big;
+	uint32_t slots; /* refs name one below */
+	uint16_t worker;
+};
+
+static inline const struct session_lines *session_lines(const struct session_table *t)
+{
+	return (const struct session_lines *)(const void *)t;
+}
+
+static inline uint32_t session_slots(const struct session_table *t)
+{
+	return session_lines(t)->slots;
+}
+
+static inline struct session_rx *session_rx(struct session_table *t, uint32_t slot) /* slot < slots */
+{
+	return &session_lines(t)->rx[slot];
+}
+
+static inline struct session_tx *session_tx(struct session_table *t, uint32_t slot)
+{
+	return &session_lines(t)->tx[slot];
+}
+
+/* For struct record_op; of a live session. */
+static inline const void *session_rx_key(struct session_table *t, uint32_t slot)
+{
+	const struct session_rx *rx = session_rx(t, slot);
+
+	return rx->big == SESSION_NONE ? (const void *)&rx->key : &session_lines(t)->big[rx->big].rx;
+}
+
+static inline const void *session_tx_key(struct session_table *t, uint32_t slot)
+{
+	const struct session_tx *tx = session_tx(t, slot);
+
+	return tx->big == SESSION_NONE ? (const void *)&tx->key : &session_lines(t)->big[tx->big].tx;
+}
+
+static inline struct sluice_ref session_ref(struct session_table *t, uint32_t slot)
+{
+	return (struct sluice_ref){.index = slot,
+				   .generation = session_rx(t, slot)->generation,
+				   .worker = session_lines(t)->worker};
+}
+
+static inline bool session_ref_is(struct session_table *t, struct sluice_ref ref, enum session_state state)
+{
+	const struct session_lines *l = session_lines(t);
+
+	return ref.index < l->slots && ref.worker == l->worker && l->rx[ref.index].state == state &&
+	       l->rx[ref.index].generation == ref.generation;
+}
+
 /* The live slot of a ref from outside (ring, mail), or SESSION_NONE: any value is safe. */
-uint32_t session_by_ref(struct session_table *t, struct sluice_ref ref);
+static inline uint32_t session_by_ref(struct session_table *t, struct sluice_ref ref)
+{
+	return session_ref_is(t, ref, SESSION_LIVE) ? ref.index : SESSION_NONE;
+}
+
 uint32_t session_live_count(const struct session_table *t);
 
 /* The CID of a slot (7 bytes): 24-bit tag || 32 bits of (worker 8, slot 24) xor AES(cid_key, tag):
@@ -135,7 +201,11 @@ struct session_query {
 };
 /* Finds n <= 64 sessions with the memory latencies overlapped, and prefetches their rx lines. */
 void session_find_burst(struct session_table *t, struct session_query *queries, unsigned n);
-void session_prefetch_tx(struct session_table *t, uint32_t slot);
+/* The first line: all that a record needs unless the peer has a CID. */
+static inline void session_prefetch_tx(struct session_table *t, uint32_t slot)
+{
+	__builtin_prefetch(session_tx(t, slot), 1);
+}
 
 /* Reserves a slot for a handshake: SESSION_NONE when reserved_max are in flight. */
 uint32_t session_reserve(struct session_table *t);

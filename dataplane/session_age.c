@@ -34,8 +34,8 @@ static uint32_t first_of(const struct session_table *t, uint32_t bucket)
 void age_insert(struct session_table *t, uint32_t slot)
 {
 	struct session_head *h = t->head;
-	struct session_tx *tx = &t->tx[slot];
-	uint32_t bucket = bucket_of(h, t->rx[slot].active_tick);
+	struct session_tx *tx = &t->lines.tx[slot];
+	uint32_t bucket = bucket_of(h, t->lines.rx[slot].active_tick);
 	uint32_t *list;
 
 	/* A clock that steps back, or nobody called session_expire() for long: too old a bucket does no harm.
@@ -49,26 +49,26 @@ void age_insert(struct session_table *t, uint32_t slot)
 	tx->age_previous = SESSION_NONE;
 	tx->age_next = *list - 1;
 	if (tx->age_next != SESSION_NONE)
-		t->tx[tx->age_next].age_previous = slot;
+		t->lines.tx[tx->age_next].age_previous = slot;
 	*list = slot + 1;
 }
 
 void age_remove(struct session_table *t, uint32_t slot)
 {
-	struct session_tx *tx = &t->tx[slot];
+	struct session_tx *tx = &t->lines.tx[slot];
 
 	if (tx->age_previous != SESSION_NONE)
-		t->tx[tx->age_previous].age_next = tx->age_next;
+		t->lines.tx[tx->age_previous].age_next = tx->age_next;
 	else
 		*list_of(t, tx->age_bucket) = tx->age_next + 1;
 	if (tx->age_next != SESSION_NONE)
-		t->tx[tx->age_next].age_previous = tx->age_previous;
+		t->lines.tx[tx->age_next].age_previous = tx->age_previous;
 }
 
 /* True when the session had been used since it was put where it stands. */
 static bool move_if_younger(struct session_table *t, uint32_t slot)
 {
-	if (bucket_of(t->head, t->rx[slot].active_tick) <= t->tx[slot].age_bucket)
+	if (bucket_of(t->head, t->lines.rx[slot].active_tick) <= t->lines.tx[slot].age_bucket)
 		return false;
 	age_remove(t, slot);
 	age_insert(t, slot);
@@ -95,7 +95,7 @@ static uint32_t settle(struct session_table *t, uint64_t now_ns, unsigned moves,
 		}
 		if (!move_if_younger(t, slot))
 			return slot;
-		if (oldest == SESSION_NONE || t->rx[slot].active_tick < t->rx[oldest].active_tick)
+		if (oldest == SESSION_NONE || t->lines.rx[slot].active_tick < t->lines.rx[oldest].active_tick)
 			oldest = slot;
 		moves--;
 	}
@@ -119,11 +119,11 @@ static unsigned bucket_expire(struct session_table *t, uint32_t *slots, unsigned
 	unsigned found = 0;
 
 	while (slot != SESSION_NONE && found<max && * steps> 0) {
-		uint32_t next = t->tx[slot].age_next;
+		uint32_t next = t->lines.tx[slot].age_next;
 
 		if (next != SESSION_NONE) {
-			__builtin_prefetch(&t->rx[next]);
-			__builtin_prefetch(&t->tx[next].age_next);
+			__builtin_prefetch(&t->lines.rx[next]);
+			__builtin_prefetch(&t->lines.tx[next].age_next);
 		}
 		if (!move_if_younger(t, slot))
 			slots[found++] = slot;

@@ -5,76 +5,16 @@
  *
  * The hash is keyed with random bytes: nobody outside can choose addresses that fall together.
  */
-#include "dataplane/session_table.h"
+#include "dataplane/session_index.h"
 
 #include <string.h>
 
 #include "crypto/always.h"
 
-static uint64_t fold(uint64_t a, uint64_t b)
-{
-	unsigned __int128 product = (unsigned __int128)a * b;
-
-	return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
-uint64_t index_hash(const struct session_table *t, const struct peer_address *address)
-{
-	const uint64_t *seed = t->head->hash_seed;
-	uint64_t low, high;
-
-	memcpy(&low, address->ip, 8);
-	memcpy(&high, address->ip + 8, 8);
-	return fold(fold(low ^ seed[0], high ^ seed[1]) ^ seed[2], address->port ^ seed[3]);
-}
-
-struct index_bucket *index_bucket(const struct session_table *t, uint64_t hash)
-{
-	return &t->index[(hash >> 32) * t->head->layout.buckets >> 32];
-}
-
-static uint16_t tag_of(uint64_t hash)
-{
-	uint16_t tag = (uint16_t)hash;
-
-	return tag ? tag : 1;
-}
-
-#if defined(__SSE2__)
-#include <emmintrin.h>
-
-/* Bit i: tag i is there. The second load runs over into the slots, the mask forgets them. */
-static unsigned match_tag(const struct index_bucket *b, uint16_t tag)
-{
-	__m128i wanted = _mm_set1_epi16((short)tag);
-	__m128i low = _mm_cmpeq_epi16(_mm_load_si128((const __m128i *)b), wanted);
-	__m128i high = _mm_cmpeq_epi16(_mm_load_si128((const __m128i *)b + 1), wanted);
-
-	return (unsigned)_mm_movemask_epi8(_mm_packs_epi16(low, high)) & ((1U << INDEX_WAYS) - 1);
-}
-
-#else
-
-static unsigned match_tag(const struct index_bucket *b, uint16_t tag)
-{
-	unsigned matches = 0;
-
-	for (unsigned i = 0; i < INDEX_WAYS; i++)
-		matches |= (unsigned)(b->tags[i] == tag) << i;
-	return matches;
-}
-
-#endif
-
-unsigned index_match(const struct index_bucket *b, uint64_t hash)
-{
-	return match_tag(b, tag_of(hash));
-}
-
 /* Entries in use: they come first. */
 static unsigned bucket_count(const struct index_bucket *b)
 {
-	return INDEX_WAYS - (unsigned)__builtin_popcount(match_tag(b, 0));
+	return INDEX_WAYS - (unsigned)__builtin_popcount(index_match_tag(b, 0));
 }
 
 /* The entry of the address, or NULL. */
@@ -86,7 +26,7 @@ static uint32_t *entry_find(const struct session_table *t, const struct peer_add
 		for (unsigned matches = index_match(b, hash); matches; matches &= matches - 1) {
 			uint32_t *slot = &b->slots[__builtin_ctz(matches)];
 
-			if (memcmp(&t->tx[*slot].path.peer, address, sizeof(*address)) == 0)
+			if (memcmp(&t->lines.tx[*slot].path.peer, address, sizeof(*address)) == 0)
 				return slot;
 		}
 		if (b->next == 0)
@@ -140,7 +80,7 @@ uint32_t index_set(struct session_table *t, const struct peer_address *address, 
 		b = &t->index[b->next];
 		count = 0;
 	}
-	b->tags[count] = tag_of(hash);
+	b->tags[count] = index_tag(hash);
 	b->slots[count] = slot;
 	return SESSION_NONE;
 }

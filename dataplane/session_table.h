@@ -29,15 +29,6 @@ struct index_bucket {
 };
 _Static_assert(sizeof(struct index_bucket) == 64, "one cache line");
 
-/* Keys that do not fit into the lines above. A free one begins with the number of the next free one. */
-struct session_big {
-	union record_key rx;
-	uint8_t rx_room[96 - sizeof(union record_key)];
-	union record_key tx;
-	uint8_t tx_room[96 - sizeof(union record_key)];
-};
-_Static_assert(sizeof(struct session_big) == 192, "2 x 96");
-
 enum session_area { AREA_WHEEL, AREA_INDEX, AREA_RX, AREA_TX, AREA_BIG, SESSION_AREAS };
 
 struct session_layout {
@@ -78,17 +69,19 @@ struct session_memory_map {
 	uint32_t chunks_small;
 };
 
-/* One process's view of the mapping. */
+/* One process's view of the mapping. The copies of what the head says are there because every look-up needs
+ * them. */
 struct session_table {
+	struct session_lines lines;
 	struct session_head *head;
 	uint32_t *wheel; /* slot + 1 of the first session of the age bucket; 0: empty */
 	struct index_bucket *index;
-	struct session_rx *rx;
-	struct session_tx *tx;
-	struct session_big *big;
+	uint64_t hash_seed[4];
+	uint32_t buckets;
 	struct session_prf cid_prf, generation_prf;
 	struct session_memory_map memory;
 };
+_Static_assert(offsetof(struct session_table, lines) == 0, "session.h looks for them there");
 
 /* session_memory.c: start and stop. 0, -EINVAL or -ENOMEM. */
 int session_layout_make(const struct session_limits *limits, struct session_layout *out);
@@ -98,11 +91,7 @@ void session_memory_unmap(struct session_memory_map *m);
 /* The bytes are going to be used for the first time: gives them huge pages where that takes a system call. */
 void session_memory_reach(struct session_memory_map *m, const void *start, size_t len);
 
-/* session_index.c: address -> slot. */
-uint64_t index_hash(const struct session_table *t, const struct peer_address *address);
-struct index_bucket *index_bucket(const struct session_table *t, uint64_t hash);
-/* Bit i: entry i may be it. */
-unsigned index_match(const struct index_bucket *b, uint64_t hash);
+/* session_index.c: address -> slot. See also session_index.h. */
 uint32_t index_find(const struct session_table *t, const struct peer_address *address, uint64_t hash);
 /* The address leads to slot from now on. Returns where it led before, or SESSION_NONE. Never fails for as
  * many addresses as there are slots. */

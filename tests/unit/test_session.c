@@ -170,7 +170,7 @@ static void collisions_cost_time_and_nothing_else(void **state)
 	uint64_t random = 3;
 	uint32_t order[COUNT];
 
-	memset(t->head->hash_seed, 0, sizeof(t->head->hash_seed)); /* an IPv4 address now hashes to 0 */
+	memset(t->hash_seed, 0, sizeof(t->hash_seed)); /* an IPv4 address now hashes to 0 */
 	for (uint32_t i = 0; i < COUNT; i++) {
 		order[i] = i;
 		assert_int_equal(test_open(t, 4 * i, test_tick_ns(60)), i);
@@ -204,7 +204,7 @@ static void short_chains_grow_and_shrink(void **state)
 	for (uint32_t count = 1; count <= 35; count++) {
 		struct session_table *t = table_new(count, 600);
 
-		memset(t->head->hash_seed, 0, sizeof(t->head->hash_seed));
+		memset(t->hash_seed, 0, sizeof(t->hash_seed));
 		for (uint32_t gone = 0; gone < count; gone++) {
 			for (uint32_t i = 0; i < count; i++)
 				assert_int_equal(test_open(t, 4 * i, test_tick_ns(60)), i);
@@ -216,7 +216,7 @@ static void short_chains_grow_and_shrink(void **state)
 					test_end(t, i);
 			session_table_free(t);
 			t = table_new(count, 600);
-			memset(t->head->hash_seed, 0, sizeof(t->head->hash_seed));
+			memset(t->hash_seed, 0, sizeof(t->hash_seed));
 		}
 		session_table_free(t);
 	}
@@ -299,7 +299,7 @@ static void an_eviction_is_bounded(void **state)
 		session_touch(session_rx(t, i), test_tick_ns(100 + i % 5000));
 	(void)open_by_eviction(t, COUNT, test_tick_ns(6000));
 	for (uint32_t i = 0; i < COUNT; i++)
-		moved += t->tx[i].age_bucket != 60;
+		moved += session_tx(t, i)->age_bucket != 60;
 	assert_in_range(moved, 1, 1025);
 	for (unsigned i = 0; i < COUNT; i++)
 		assert_int_equal(session_expire(t, test_tick_ns(6000), slots, 16), 0);
