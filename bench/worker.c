@@ -9,6 +9,7 @@
 #include <getopt.h>
 #include <pthread.h>
 #include <rte_eal.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -79,12 +80,29 @@ static unsigned drain_answers(struct bench *b)
 	return drained;
 }
 
+/* Away from the worker's CPU, which the EAL has pinned this process to. */
+static void leave_worker_cpu(void)
+{
+	cpu_set_t set;
+	int mine = sched_getcpu();
+
+	CPU_ZERO(&set);
+	for (int cpu = 0; cpu < sysconf(_SC_NPROCESSORS_ONLN); cpu++)
+		if (cpu != mine)
+			CPU_SET(cpu, &set);
+	if (pthread_setaffinity_np(pthread_self(), sizeof(set), &set) != 0)
+		die("the application needs a second CPU");
+}
+
 /* The application: takes everything, answers each payload when asked to. */
 static void *consumer_main(void *arg)
 {
 	struct bench *b = arg;
-	struct sluice *s = sluice_attach(b->rig.socket);
 	struct sluice_message messages[64];
+	struct sluice *s;
+
+	leave_worker_cpu();
+	s = sluice_attach(b->rig.socket);
 
 	if (!s)
 		die("the consumer cannot attach");
