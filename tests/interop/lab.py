@@ -172,7 +172,7 @@ class Lab:
             file.write("\n")
         # DPDK keeps its run-time files there: a folder of our own leaves nothing behind.
         environment = {"RUNTIME_DIRECTORY": self.folder}
-        self.gateway = Process("sluice", [self.program("dataplane", "sluice"), "--config", self.config_path],
+        self.gateway = Process("sluice", [self.program("sluice"), "--config", self.config_path],
                                self.folder, environment)
         self.wait(self.tap_ready, "the TAP interface " + TAP)
         self.wait(self.answers, "an answer to a ClientHello")
