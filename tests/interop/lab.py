@@ -12,6 +12,7 @@ does everything that it started, even when it is killed: nothing can stay behind
 
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -55,24 +56,35 @@ def run(*command, check=True):
     return subprocess.run(command, check=check, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
 
 
+def has_interface(name):
+    return name in (known for _, known in socket.if_nameindex())
+
+
 class Backend(threading.Thread):
     """The application behind sluice-forward: keeps what arrives as (source, payload) and sends it back."""
 
     def __init__(self, port=BACKEND_PORT):
         super().__init__(daemon=True)
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        self.socket.setsockopt(socket.SOL_SOCKET, dtls.SO_RCVBUFFORCE, 1 << 26)
         self.socket.bind(("127.0.0.1", port))
         self.received = []
-        self.echo = True
+        self.echo, self.stopping = True, False
         self.start()
 
     def run(self):
-        while True:
+        while not self.stopping:
+            if not select.select([self.socket], [], [], 0.1)[0]:
+                continue
             payload, source = self.socket.recvfrom(65536)
             self.received.append((source, payload))
             if self.echo:
                 self.socket.sendto(payload, source)
+
+    def stop(self):
+        self.stopping = True
+        self.join()
+        self.socket.close()
 
     def payloads(self):
         return [payload for _, payload in self.received]
@@ -126,7 +138,7 @@ class Lab:
         self.config_path = os.path.join(self.folder, "sluice.yaml")
         self.psk_path = os.path.join(self.folder, "psk.txt")
         self.server, self.server6 = (GATEWAY4, PORT), (GATEWAY6, PORT)
-        self.gateway = self.forward = None
+        self.gateway = self.forward = self.coap_server = None
         with open(self.psk_path, "w") as file:
             os.chmod(self.psk_path, 0o600)
             file.write("".join(f"{i.decode()}:{k.hex()}\n" for i, k in PSKS.items()))
@@ -149,15 +161,15 @@ class Lab:
                 "trust_anchors": self.pki["ca.pem"], "client_certificate": "optional",
             },
             "credentials": {"psk_file": self.psk_path},
-            "ring": {"socket": self.socket_path},
+            "ring": {"socket": self.socket_path, "uplink_kib": 32768, "downlink_kib": 32768},
             "log_level": "info",
         }
 
-    def program(self, *path):
-        name = os.path.join(self.build, *path)
-        if not os.access(name, os.X_OK):
-            raise RuntimeError(f"{name} is not built")
-        return name
+    def program(self, name):
+        path = os.path.join(self.build, name)
+        if not os.access(path, os.X_OK):
+            raise RuntimeError(f"{path} is not built")
+        return path
 
     # -- starting and stopping
 
@@ -178,7 +190,7 @@ class Lab:
         self.wait(self.answers, "an answer to a ClientHello")
 
     def start_forward(self):
-        command = [self.program("ring", "sluice-forward"), "--ring", self.socket_path, "--backend",
+        command = [self.program("ring/sluice-forward"), "--ring", self.socket_path, "--backend",
                    f"127.0.0.1:{BACKEND_PORT}", "--verbose"]
         self.forward = Process("sluice-forward", command, self.folder)
         self.wait(self.attached, "sluice-forward to attach", processes=[self.gateway, self.forward])
@@ -192,14 +204,15 @@ class Lab:
     def start_coap_server(self):
         """libcoap's server without DTLS, as the application behind sluice-forward."""
         command = ["coap-server-notls", "-A", "127.0.0.1", "-p", str(BACKEND_PORT), "-e"]
-        return Process("coap-server", command, self.folder)
+        self.coap_server = Process("coap-server", command, self.folder)
 
     def tap_ready(self):
-        if not os.path.exists("/sys/class/net/" + TAP):
+        if not has_interface(TAP):
             return False
         run("ip", "address", "replace", CLIENT4 + "/16", "dev", TAP)
         run("ip", "address", "replace", CLIENT6 + "/64", "dev", TAP, "nodad", check=False)
-        run("ip", "link", "set", TAP, "up")
+        # Nothing is to be lost because the machine is busy: what a flood sends waits in this queue.
+        run("ip", "link", "set", TAP, "txqueuelen", "100000", "up")
         return True
 
     def answers(self):
@@ -237,6 +250,10 @@ class Lab:
                 if process and process.alive():
                     process.process.kill()
                     process.process.wait()
+            if self.backend:
+                self.backend.stop()
+            if self.coap_server:
+                self.coap_server.stop()
             shutil.rmtree(self.folder, ignore_errors=True)
 
     # -- clients

@@ -13,7 +13,7 @@ REFUSAL = ["bad_certificate", "unsupported_certificate", "certificate_expired", 
 
 class Psk(lab.Case):
     def connect_with(self, identity, key):
-        with self.lab.client(psk=(identity, key), timeout=1.5) as client:
+        with self.lab.client(psk=(identity, key), timeout=4.0) as client:
             client.connect()
 
     def test_A01_unknown_identity(self):
@@ -40,7 +40,7 @@ class Psk(lab.Case):
     def test_A02_lengths_that_lie(self):
         for length in (0, 1, 14, 16, 100, 65535):
             def attempt():
-                with self.lab.client(timeout=1.0) as client:
+                with self.lab.client(timeout=4.0) as client:
                     client.start()
                     body = length.to_bytes(2, "big") + lab.METER
                     client.suite = dtls.PSK_CCM_8
@@ -65,7 +65,7 @@ class OnlyPsk(lab.Case):
 
     def test_A06_no_certificate_handshake(self):
         def attempt():
-            with self.lab.client(psk=None, suites=[dtls.ECDHE_ECDSA_CCM_8], timeout=1.0) as client:
+            with self.lab.client(psk=None, suites=[dtls.ECDHE_ECDSA_CCM_8], timeout=4.0) as client:
                 client.connect()
         self.assertRefused(attempt, ["handshake_failure", None])
 
@@ -78,7 +78,7 @@ class Certificates:
         return self.lab.client(certificate=certificate, psk=None, suites=[dtls.ECDHE_ECDSA_CCM_8], **options)
 
     def connect_with(self, name):
-        with self.device(name, timeout=1.5) as client:
+        with self.device(name, timeout=4.0) as client:
             client.connect()
 
     def test_A03_a_good_certificate(self):
@@ -94,7 +94,7 @@ class Certificates:
 
     def test_A03_a_chain_that_is_no_certificate(self):
         def attempt():
-            with self.device(timeout=1.0) as client:
+            with self.device(timeout=4.0) as client:
                 client.start()
                 chain = [os.urandom(300)]
                 client.send(client.plain(dtls.HANDSHAKE, client.certificate_message(chain)),

@@ -34,6 +34,8 @@ class Cookie(lab.Case):
         return f"type {datagram[0]}: {datagram.hex()}"
 
     def test_C01_flood_of_first_hellos_leaves_no_state(self):
+        # All of them are addresses of this host.
+        lab.run("ip", "route", "add", "local", "198.18.96.0/19", "dev", "lo")
         self.lab.check_good()
         with self.lab.client() as client:
             hello = client.hello(cookie=b"")
@@ -43,20 +45,18 @@ class Cookie(lab.Case):
         wire = Wire(lab.TAP, lab.PORT)
         for i in range(30000):
             self.throw(hello, i)
-            if i % 100 == 99:
-                time.sleep(0.002)  # the TAP's queue holds some hundred
-        time.sleep(0.3)
+        with self.lab.client() as client:
+            client.first_hello()  # the flood has been seen to
         datagrams = wire.stop()
         self.assertLess(self.lab.gateway.memory_kib() - before, 512, "KiB grown by a flood")
         answers = [d.payload for d in datagrams if not d.up]
-        self.assertGreater(len(answers), 15000)
+        self.assertGreater(len(answers), 30000)
         self.assertTrue(all(map(is_hello_verify, answers)))
         self.lab.check_good()
 
     def throw(self, hello, i):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            s.setsockopt(socket.SOL_IP, 15, 1)  # IP_FREEBIND: any source address
-            s.bind((f"198.18.{100 + i // 200 % 100}.{1 + i % 200}", 0))
+            s.bind((f"198.18.{96 + i // 200 % 32}.{1 + i % 200}", 0))
             s.sendto(hello, self.lab.server)
 
     def test_C02_answer_is_never_longer_than_the_hello(self):

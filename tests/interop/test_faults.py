@@ -100,7 +100,7 @@ class Death(lab.Case):
             with self.lab.client() as client:
                 client.connect()
                 self.lab.gateway.stop(number)
-                self.assertTrue(self.wait_until(lambda: not os.path.exists("/sys/class/net/" + lab.TAP)))
+                self.assertTrue(self.wait_until(lambda: not lab.has_interface(lab.TAP)))
                 self.lab.start_gateway()
                 self.lab.revive_forward()
                 self.lab.check_good()

@@ -56,7 +56,7 @@ class Handshake(lab.Case):
 
     def test_H01_fragments_that_contradict_each_other(self):
         def attempt():
-            with self.lab.client(timeout=1.5) as client:
+            with self.lab.client(timeout=4.0) as client:
                 client.start()
                 body = dtls.vector(2, client.psk[0])
                 seq = client.message_seq
@@ -189,7 +189,7 @@ class Handshake(lab.Case):
         marker = f"{name} {os.urandom(6).hex()}".encode()
 
         def attempt():
-            with self.device(timeout=1.0) if certificate else self.lab.client(timeout=1.0) as client:
+            with self.device(timeout=4.0) if certificate else self.lab.client(timeout=4.0) as client:
                 client.start()
                 client.send(*SCENARIOS[name](client))
                 if client.tx:
@@ -262,7 +262,7 @@ class Handshake(lab.Case):
     def hello_ends(self, alert, **changes):
         """The second ClientHello, changed so (and the first alike), is refused."""
         def attempt():
-            with self.lab.client(timeout=1.0) as client:
+            with self.lab.client(timeout=4.0) as client:
                 client.first_hello(**changes)
                 client.send(client.hello(**changes))
                 client.server_flight()
@@ -270,13 +270,13 @@ class Handshake(lab.Case):
 
     def test_H10_without_extended_master_secret(self):
         def attempt():
-            with self.lab.client(ems=False, timeout=1.0) as client:
+            with self.lab.client(ems=False, timeout=4.0) as client:
                 client.connect()
         self.assertRefused(attempt, ["handshake_failure", None])
 
     def test_H11_initial_renegotiation_info_is_not_empty(self):
         def attempt():
-            with self.lab.client(extensions=dtls.extension(0xFF01, b"\x0c" + bytes(12)), timeout=1.0) as client:
+            with self.lab.client(extensions=dtls.extension(0xFF01, b"\x0c" + bytes(12)), timeout=4.0) as client:
                 client.connect()
         self.assertRefused(attempt, ["handshake_failure", None])
 
@@ -314,7 +314,7 @@ class Handshake(lab.Case):
                   "beyond the field": b"\x04" + b"\xff" * 64}
         for what, point in points.items():
             def attempt():
-                with self.lab.client(psk=None, suites=[dtls.ECDHE_ECDSA_CCM_8], timeout=1.0) as client:
+                with self.lab.client(psk=None, suites=[dtls.ECDHE_ECDSA_CCM_8], timeout=4.0) as client:
                     client.start()
                     if client.certificate_requested:
                         client.send(client.plain(dtls.HANDSHAKE, client.certificate_message([])))
@@ -341,7 +341,7 @@ class Handshake(lab.Case):
         double = dtls.extension(0x000A, dtls.vector(2, b"\x00\x17"))
 
         def attempt():
-            with self.lab.client(extensions=double, timeout=1.0) as client:
+            with self.lab.client(extensions=double, timeout=4.0) as client:
                 client.connect()
         self.assertRefused(attempt)
 
@@ -352,7 +352,7 @@ class Handshake(lab.Case):
                 client.connect()
                 self.assertUseful(client)
         for sni in (b"\x00", b"\x00\x09\x00\xff\xff", dtls.vector(2, b"\x00" + dtls.vector(2, b"a\x00b"))):
-            with self.lab.client(extensions=dtls.extension(0, sni), timeout=1.0) as client:
+            with self.lab.client(extensions=dtls.extension(0, sni), timeout=4.0) as client:
                 try:
                     client.connect()
                 except dtls.HandshakeError:

@@ -7,9 +7,6 @@ import time
 
 import dtls
 
-SO_RCVBUFFORCE = 33
-
-
 class Datagram:
     """up: towards the gateway. peer: the client's (address, port). records: [] when it is not DTLS."""
 
@@ -28,7 +25,7 @@ class Wire(threading.Thread):
         super().__init__(daemon=True)
         self.port, self.datagrams, self.stopping = port, [], False
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-        self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 25)
+        self.socket.setsockopt(socket.SOL_SOCKET, dtls.SO_RCVBUFFORCE, 1 << 28)
         self.socket.bind((interface, 0))
         self.socket.settimeout(0.05)
         self.start()
