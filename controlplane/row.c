@@ -242,7 +242,7 @@ static size_t take_identities(const uint8_t *row, size_t row_len, struct registr
 		size_t len = at < row_len ? row[at] : 0;
 
 		at++;
-		if (len == 0 || at + len > row_len)
+		if (len == 0 || at + len > row_len || memchr(row + at, 0, len) != NULL)
 			return 0;
 		memcpy(r->identities[i], row + at, len);
 		r->identities[i][len] = 0;
@@ -287,6 +287,8 @@ int row_decode(const uint8_t *key, size_t key_len, const uint8_t *row, size_t ro
 		return -EPROTO;
 	if (get_le(row + AT_CRC, 4) != row_crc(key, key_len, row, row_len) || row[AT_COUNT] > IDENTITIES_MAX)
 		return -EBADMSG;
+	if ((row[AT_FLAGS] & ~FLAG_SEALED) != 0) /* sound, and of a later version */
+		return -EPROTO;
 	r->kind = row[AT_KIND];
 	r->identities_count = row[AT_COUNT];
 	r->version = get_le(row + AT_VERSION, 8);

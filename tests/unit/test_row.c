@@ -178,6 +178,24 @@ static void sealed_rows_are_authentic(void **state)
 	wrap_free(wrap);
 }
 
+/* A text that ends early would be another identity than the one that was checked. */
+static void identities_end_where_they_say(void **state)
+{
+	uint8_t key[ROW_KEY_MAX], row[ROW_MAX];
+	struct psk_credential out;
+	struct credential c;
+	size_t key_len;
+	int len;
+
+	fill_psk(&c);
+	key_len = row_key_encode(&c.id, key);
+	len = row_encode(&c, NULL, row);
+	assert_true(len > 0);
+	row[ROW_HEADER + 3] = 0;
+	put_le(row + AT_CRC, row_crc(key, key_len, row, (size_t)len), 4);
+	assert_int_equal(row_decode(key, key_len, row, (size_t)len, NULL, &out), -EBADMSG);
+}
+
 static void faults_are_found(void **state)
 {
 	struct credential c;
@@ -261,8 +279,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(crc_is_castagnoli),         cmocka_unit_test(rows_come_back),
 		cmocka_unit_test(longest_rows_fit),          cmocka_unit_test(changed_rows_are_refused),
-		cmocka_unit_test(sealed_rows_are_authentic), cmocka_unit_test(faults_are_found),
-		cmocka_unit_test(key_files_are_checked),     cmocka_unit_test(names_of_public_keys),
+		cmocka_unit_test(sealed_rows_are_authentic), cmocka_unit_test(identities_end_where_they_say),
+		cmocka_unit_test(faults_are_found),          cmocka_unit_test(key_files_are_checked),
+		cmocka_unit_test(names_of_public_keys),
 	};
 
 	return cmocka_run_group_tests(tests, make_key, remove_key);

@@ -1,0 +1,316 @@
+/* sluicectl: the operator's command line. This file finds the command and its arguments, and prints help. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "controlplane/ctl.h"
+
+static const char default_store[] = "/var/lib/sluice/credentials";
+
+/* In the order of enum ctl_option. */
+static const struct {
+	const char *name;
+	const char *value; /* NULL: it has none */
+	const char *help;
+} options[CTL_OPTIONS] = {
+	[CTL_STORE] = {"store", "DIRECTORY",
+		       "the credential store (SLUICE_STORE, /var/lib/sluice/credentials)"},
+	[CTL_KEY_FILE] = {"key-file", "FILE",
+			  "what the keys in the store are wrapped with (SLUICE_STORE_KEY, none)"},
+	[CTL_TENANT] = {"tenant", "TENANT", "of this tenant (the one without a name)"},
+	[CTL_KIND] = {"kind", "KIND",
+		      "of the identity: cse-id, ae-id, lwm2m-endpoint, credential (the last)"},
+	[CTL_ID] = {"id", "ID", "the identity that the credential proves; several AE-IDs: once for each"},
+	[CTL_IDENTITY_HEX] = {"identity-hex", "HEX", "the PSK identity, where it is not text"},
+	[CTL_CERTIFICATE_NAME] = {"certificate-name", "NAME", "the name in the certificate"},
+	[CTL_ROOT] = {"root", "HEX", "SHA-256 fingerprint of the root that the certificate must lead to"},
+	[CTL_ROOT_FILE] = {"root-file", "FILE", "the root itself, in PEM"},
+	[CTL_PUBLIC_KEY] = {"public-key", "NI",
+			    "the raw public key: ni:///sha-256;... (RFC 6920) or 64 digits"},
+	[CTL_PUBLIC_KEY_FILE] = {"public-key-file", "FILE", "the raw public key itself, in PEM"},
+	[CTL_GENERATE] = {"generate", NULL, "make a random key of 16 bytes and print it"},
+	[CTL_REPLACE] = {"replace", NULL, "replace a credential that is already there"},
+	[CTL_WITH_KEYS] = {"with-keys", NULL, "print keys, too"},
+	[CTL_FORMAT] = {"format", "FORMAT", "csv or jsonl (as the file's name says)"},
+	[CTL_OUTPUT] = {"output", "FILE", "write there, closed to others (standard output)"},
+	[CTL_DRY_RUN] = {"dry-run", NULL, "check everything, change nothing"},
+	[CTL_QUIET] = {"quiet", NULL, "no progress bar"},
+	[CTL_JSON] = {"json", NULL, "one JSON object per line"},
+	[CTL_SINCE] = {"since", "NUMBER", "what came after this change (0: all that is remembered)"},
+	[CTL_FOLLOW] = {"follow", NULL, "wait for more until interrupted"},
+	[CTL_HELP] = {"help", NULL, "print this"},
+};
+
+enum {
+	STORE_OPTIONS = 1U << CTL_STORE | 1U << CTL_KEY_FILE,
+	REGISTREE_OPTIONS = 1U << CTL_KIND | 1U << CTL_ID,
+	PSK_NAME = 1U << CTL_TENANT | 1U << CTL_IDENTITY_HEX,
+	OTHER_NAME = 1U << CTL_TENANT | 1U << CTL_CERTIFICATE_NAME | 1U << CTL_ROOT | 1U << CTL_ROOT_FILE |
+		     1U << CTL_PUBLIC_KEY | 1U << CTL_PUBLIC_KEY_FILE,
+	IMPORT_OPTIONS = 1U << CTL_FORMAT | 1U << CTL_REPLACE | 1U << CTL_DRY_RUN | 1U << CTL_QUIET,
+	EXPORT_OPTIONS = 1U << CTL_TENANT | 1U << CTL_FORMAT | 1U << CTL_OUTPUT,
+};
+
+#define IMPORT_HELP                                                                                          \
+	"All rows are imported or none. A row that is there already with the same content is left alone; "   \
+	"with another "                                                                                      \
+	"content it is an error, unless --replace is given. CSV: the first line names the columns, out of "  \
+	"identity, identity_hex, key, certificate_name, root, public_key, tenant, kind, ids. JSON Lines: "   \
+	"one object "                                                                                        \
+	"per line with members of these names. Several AE-IDs are separated by spaces in CSV, and an array " \
+	"in JSON. "                                                                                          \
+	"FILE - is standard input."
+
+const struct ctl_command ctl_commands[] = {
+	{"psk", "add", "[IDENTITY]",
+	 STORE_OPTIONS | PSK_NAME | REGISTREE_OPTIONS | 1U << CTL_GENERATE | 1U << CTL_REPLACE,
+	 "add a pre-shared key",
+	 "The key is read from standard input, in hexadecimal: it never shows in a list of processes. Live "
+	 "sessions of a "
+	 "key that was replaced end as the gateway's policy says.",
+	 ctl_add},
+	{"psk", "del", "[IDENTITY]", STORE_OPTIONS | PSK_NAME, "remove a pre-shared key",
+	 "A gateway that uses the store notices within a second. Exit status 1 when there is no such key.",
+	 ctl_del},
+	{"psk", "show", "[IDENTITY]", STORE_OPTIONS | PSK_NAME | 1U << CTL_WITH_KEYS | 1U << CTL_JSON,
+	 "show one pre-shared key", "Exit status 1 when there is none.", ctl_show},
+	{"psk", "list", NULL, STORE_OPTIONS | 1U << CTL_TENANT, "list pre-shared keys",
+	 "One line each: tenant, PSK identity, kind, identities.", ctl_list},
+	{"psk", "import", "FILE", STORE_OPTIONS | IMPORT_OPTIONS,
+	 "import pre-shared keys from CSV or JSON Lines", IMPORT_HELP, ctl_import},
+	{"psk", "export", NULL, STORE_OPTIONS | EXPORT_OPTIONS | 1U << CTL_WITH_KEYS,
+	 "export pre-shared keys", "In a form that import reads, if --with-keys is given.", ctl_export},
+	{"registree", "add", NULL, STORE_OPTIONS | OTHER_NAME | REGISTREE_OPTIONS | 1U << CTL_REPLACE,
+	 "add a registree with a certificate or a raw public key",
+	 "A certificate is named by the name in it and by its root: the registree is whoever proves both.",
+	 ctl_add},
+	{"registree", "del", NULL, STORE_OPTIONS | OTHER_NAME, "remove a registree",
+	 "A gateway that uses the store notices within a second. Exit status 1 when there is no such "
+	 "registree.",
+	 ctl_del},
+	{"registree", "show", NULL, STORE_OPTIONS | OTHER_NAME | 1U << CTL_JSON, "show one registree",
+	 "Exit status 1 when there is none.", ctl_show},
+	{"registree", "list", NULL, STORE_OPTIONS | 1U << CTL_TENANT, "list registrees",
+	 "One line each: tenant, name in the certificate or name of the public key, kind, identities.",
+	 ctl_list},
+	{"registree", "import", "FILE", STORE_OPTIONS | IMPORT_OPTIONS,
+	 "import registrees from CSV or JSON Lines", IMPORT_HELP, ctl_import},
+	{"registree", "export", NULL, STORE_OPTIONS | EXPORT_OPTIONS, "export registrees",
+	 "In a form that import reads.", ctl_export},
+	{"store", "init", NULL, STORE_OPTIONS, "make an empty credential store",
+	 "With --key-file the keys in it are wrapped. Adding or importing makes a store, too, when there is "
+	 "none.",
+	 ctl_store_init},
+	{"store", "new-key", "FILE", 0, "make a key file",
+	 "A random key to wrap the keys of a store with. Whoever loses it has lost them all.", ctl_store_key},
+	{"store", "info", NULL, STORE_OPTIONS, "show how large the store is",
+	 "Rows, and the number of the last change.", ctl_store_info},
+	{"store", "check", NULL, STORE_OPTIONS, "check every row of the store",
+	 "Names each row that is damaged. Exit status 1 when there is one.", ctl_store_check},
+	{"store", "changes", NULL, STORE_OPTIONS | 1U << CTL_SINCE | 1U << CTL_FOLLOW,
+	 "show what was removed or replaced", "One line each: number, what happened, tenant, credential.",
+	 ctl_store_changes},
+};
+const unsigned ctl_commands_count = sizeof(ctl_commands) / sizeof(ctl_commands[0]);
+
+int ctl_fail(const char *format, ...)
+{
+	va_list args;
+
+	fputs("sluicectl: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	return CTL_FAILED;
+}
+
+/* ---- help */
+
+static void print_commands(FILE *out)
+{
+	fputs("usage: sluicectl GROUP COMMAND [ARGUMENTS]\n", out);
+	for (unsigned i = 0; i < ctl_commands_count; i++) {
+		const struct ctl_command *c = &ctl_commands[i];
+
+		if (i == 0 || strcmp(c->group, c[-1].group) != 0)
+			fputc('\n', out);
+		fprintf(out, "  %-9s %-8s %-11s %s\n", c->group, c->verb,
+			c->operand != NULL ? c->operand : "", c->summary);
+	}
+	fputs("\nsluicectl GROUP COMMAND --help tells the options of one command.\n"
+	      "Exit status: 0 done; 1 failed, or there is no such thing; 2 wrong arguments.\n",
+	      out);
+}
+
+/* Breaks lines at column 88. */
+static void print_wrapped(FILE *out, const char *text)
+{
+	size_t left = strlen(text);
+
+	while (left > 0) {
+		size_t len = left;
+
+		if (len > 88)
+			for (len = 88; len > 1 && text[len] != ' '; len--)
+				;
+		fprintf(out, "%.*s\n", (int)len, text);
+		text += len;
+		left -= len;
+		if (left > 0 && *text == ' ') {
+			text++;
+			left--;
+		}
+	}
+}
+
+static void print_help(FILE *out, const struct ctl_command *c)
+{
+	fprintf(out, "usage: sluicectl %s %s%s%s [OPTIONS]\n\n", c->group, c->verb,
+		c->operand != NULL ? " " : "", c->operand != NULL ? c->operand : "");
+	print_wrapped(out, c->help);
+	fputc('\n', out);
+	for (unsigned i = 0; i < CTL_OPTIONS; i++) {
+		char left[40];
+
+		if ((c->options & 1U << i) == 0 && i != CTL_HELP)
+			continue;
+		snprintf(left, sizeof(left), "--%s%s%s", options[i].name, options[i].value != NULL ? " " : "",
+			 options[i].value != NULL ? options[i].value : "");
+		fprintf(out, "  %-24s %s\n", left, options[i].help);
+	}
+}
+
+/* ---- arguments */
+
+static int wrong_use(const struct ctl_command *c, const char *reason)
+{
+	fprintf(stderr, "sluicectl %s %s: %s (--help tells more)\n", c->group, c->verb, reason);
+	return CTL_USAGE;
+}
+
+/* The getopt table of one command: an option that it does not have is unknown. */
+static void make_longs(const struct ctl_command *c, struct option longs[CTL_OPTIONS + 1])
+{
+	unsigned count = 0;
+
+	for (int i = 0; i < CTL_OPTIONS; i++)
+		if ((c->options & 1U << i) != 0 || i == CTL_HELP)
+			longs[count++] = (struct option){
+				options[i].name, options[i].value != NULL ? required_argument : no_argument,
+				NULL, 256 + i};
+	longs[count] = (struct option){0};
+}
+
+static int take_option(const struct ctl_command *c, struct ctl_arguments *a, int option, const char *value)
+{
+	if (option == CTL_ID && a->ids_count == IDENTITIES_MAX)
+		return wrong_use(c, "more than 16 identities");
+	if (option == CTL_ID)
+		a->ids[a->ids_count++] = value;
+	else if (a->options[option] != NULL)
+		return wrong_use(c, "an option is given twice");
+	a->options[option] = value != NULL ? value : "";
+	return CTL_OK;
+}
+
+static int parse(const struct ctl_command *c, int argc, char **argv, struct ctl_arguments *a)
+{
+	struct option longs[CTL_OPTIONS + 1];
+	int option, result = CTL_OK;
+
+	make_longs(c, longs);
+	opterr = 0;
+	while (result == CTL_OK && (option = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		if (option == 'h')
+			option = 256 + CTL_HELP;
+		if (option == '?')
+			return wrong_use(c, "an option is unknown or lacks its value");
+		result = take_option(c, a, option - 256, optarg);
+	}
+	if (result != CTL_OK || a->options[CTL_HELP] != NULL)
+		return result;
+	if (optind < argc)
+		a->operand = argv[optind++];
+	if (optind < argc || (a->operand != NULL && c->operand == NULL))
+		return wrong_use(c, "too many arguments");
+	if (a->operand == NULL && c->operand != NULL && c->operand[0] != '[')
+		return wrong_use(c, "an argument is missing");
+	return CTL_OK;
+}
+
+static const struct ctl_command *find_command(const char *group, const char *verb)
+{
+	for (unsigned i = 0; i < ctl_commands_count; i++)
+		if (strcmp(ctl_commands[i].group, group) == 0 && strcmp(ctl_commands[i].verb, verb) == 0)
+			return &ctl_commands[i];
+	return NULL;
+}
+
+/* ---- what commands share */
+
+struct store *ctl_open_store(const struct ctl_arguments *a, bool write, bool create)
+{
+	const char *path = a->options[CTL_STORE], *key_file = a->options[CTL_KEY_FILE];
+	struct store_options o = {.write = write, .create = create};
+	char error[1024];
+	struct store *s;
+
+	/* NOLINTBEGIN(concurrency-mt-unsafe): nobody changes the environment */
+	if (path == NULL)
+		path = getenv("SLUICE_STORE");
+	if (key_file == NULL)
+		key_file = getenv("SLUICE_STORE_KEY");
+	/* NOLINTEND(concurrency-mt-unsafe) */
+	o.path = path != NULL && *path != 0 ? path : default_store;
+	o.key_file = key_file != NULL && *key_file != 0 ? key_file : NULL;
+	s = store_open(&o, error, sizeof(error));
+	if (s == NULL)
+		ctl_fail("%s", error);
+	return s;
+}
+
+const char *ctl_store_fault(int err)
+{
+	switch (-err) {
+	case EBADMSG:
+		return "a row or the file is damaged; 'sluicectl store check' tells which";
+	case ENODEV:
+		return "the store was replaced or removed";
+	case EPROTO:
+		return "a row was written by a later version";
+	default:
+		return strerror(-err);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const struct ctl_command *command = argc >= 3 ? find_command(argv[1], argv[2]) : NULL;
+	struct ctl_arguments a = {0};
+	int result;
+
+	if (argc == 2 &&
+	    (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)) {
+		print_commands(stdout);
+		return CTL_OK;
+	}
+	if (command == NULL) {
+		if (argc >= 3)
+			ctl_fail("There is no command \"%s %s\".", argv[1], argv[2]);
+		print_commands(stderr);
+		return CTL_USAGE;
+	}
+	result = parse(command, argc - 2, argv + 2, &a);
+	if (result != CTL_OK)
+		return result;
+	if (a.options[CTL_HELP] != NULL)
+		print_help(stdout, command);
+	else
+		result = command->run(command, &a);
+	if (fflush(stdout) != 0 || ferror(stdout))
+		return ctl_fail("The output cannot be written: %s.", strerror(errno));
+	return result;
+}
