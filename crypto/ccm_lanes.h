@@ -38,7 +38,7 @@
  * Nothing behind the fragment is touched: a partial block of r bytes is loaded and stored as its first 8 and,
  * when r >= 8, its second 8 bytes; as a tag of 8 or more bytes follows it, both lie inside the fragment.
  *
- * Constant time: no branch and no address depends on keys, plaintext or tags, but for the verdict per record.
+ * Constant time: no branch and no address depends on keys, plaintext or tags.
  * Lengths and the presence of a CID are public.
  */
 #include <assert.h>
@@ -644,6 +644,7 @@ INLINE void lane_finish_seal(struct group *g, unsigned lane, struct ccm_params p
 	op->ok = true;
 }
 
+/* A record that fails keeps its plaintext for the moment: the record layer wipes it. */
 INLINE void lane_finish_open(struct group *g, unsigned lane, struct ccm_params params)
 {
 	struct record_op *op = g->op[lane];
@@ -654,10 +655,6 @@ INLINE void lane_finish_open(struct group *g, unsigned lane, struct ccm_params p
 	op->payload_offset = EXPLICIT;
 	op->payload_len = (uint16_t)g->len[lane];
 	op->ok = difference == 0;
-	if (__builtin_expect(!op->ok, 0)) {
-		secret_wipe(g->data[lane], g->len[lane]);
-		op->payload_len = 0;
-	}
 }
 
 INLINE void group_finish(struct group *g, struct ccm_params params)
