@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 
 #include "config/config.h"
+#include "config/notify.h"
 #include "controlplane/control.h"
 #include "crypto/wolfssl_random.h"
 #include "dataplane/eal.h"
@@ -224,7 +225,10 @@ static int gateway_run(const struct config *config, const sigset_t *signals)
 			config->port.udp_port, local_text4(&g.local, v4, sizeof(v4)),
 			g.local.has_ipv4 && g.local.has_ipv6 ? " and " : "",
 			local_text6(&g.local, v6, sizeof(v6)), config->ring.socket);
+		if (notify("READY=1") < 0)
+			fprintf(stderr, "sluice: the service manager cannot be told that it is ready\n");
 		sigwait(signals, &signal);
+		notify("STOPPING=1");
 		fprintf(stderr, "sluice: %s: closing every session\n", strsignal(signal));
 		control_stop(g.control);
 		rte_eal_mp_wait_lcore();
