@@ -18,7 +18,7 @@ enum {
 	HANDSHAKE_HEADER_LEN = 12,
 	HANDSHAKE_CLIENT_HELLO = 1,
 	HANDSHAKE_HELLO_VERIFY_REQUEST = 3,
-	HELLO_MAX = 16384 - HANDSHAKE_HEADER_LEN, /* fits one record when put together */
+	HELLO_MAX = 8192, /* what the control plane puts together; real ones have some hundred bytes */
 	RANDOM_LEN = 32,
 	SESSION_ID_MAX = 32,
 };

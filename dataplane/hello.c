@@ -103,7 +103,7 @@ static void classify_plaintext(struct worker *w, const struct burst *b, struct i
 	enum hello_verdict verdict = HELLO_NOT;
 	struct pending *p;
 
-	if (in->record.type == CONTENT_HANDSHAKE)
+	if (in->record.type == CONTENT_HANDSHAKE && likely(w->has_cookies))
 		verdict = cookie_check(&w->cookies, &d->path.peer, &in->record, &hello, answer, &matched);
 	if (verdict == HELLO_MALFORMED) {
 		in->verdict = RECORD_DROP_HELLO;

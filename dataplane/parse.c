@@ -259,6 +259,8 @@ static enum frame_verdict udp_read(const struct local *local, const uint8_t *fra
 		return FRAME_DROP_SOURCE;
 	if (!udp_checksum_ok(ip + (ipv6 ? 8 : 12), ipv6, udp, udp_len, checksum))
 		return FRAME_DROP_CHECKSUM;
+	if (udp_len == UDP_LEN)
+		return FRAME_DROP_EMPTY;
 
 	out->path.peer.port = read_raw16(udp);
 	if (ipv6) {

@@ -32,6 +32,11 @@ static void send_from(struct worker *w, struct rte_mbuf *m, const struct path *p
 	size_t headers = frame_write_headers(&w->local, path, start, len, 0, w->port.tx_checksum);
 	size_t l2 = path->vlan_tci ? 18 : 14;
 
+	if (unlikely(headers == 0)) { /* a path of a family in which we have no address */
+		counter_add(&w->counters->frames_out_dropped, 1);
+		rte_pktmbuf_free(m);
+		return;
+	}
 	m->data_off = (uint16_t)(start - headers - (uint8_t *)m->buf_addr);
 	m->data_len = (uint16_t)(headers + len);
 	m->pkt_len = m->data_len;

@@ -571,6 +571,8 @@ uint32_t session_down_pending(const struct session_table *t)
 	return t->head->down_head;
 }
 
+/* An address that leads to another session goes on leading there. Only who has a CID moves, and is found by
+ * it; the other has nothing but its address, which anyone with a session could claim by a forged source. */
 void session_move(struct session_table *t, uint32_t slot, const struct path *path)
 {
 	struct session_tx *tx = &t->lines.tx[slot];
@@ -579,7 +581,8 @@ void session_move(struct session_table *t, uint32_t slot, const struct path *pat
 		return;
 	index_remove(t, &tx->path.peer, slot);
 	tx->path = *path;
-	(void)index_set(t, &path->peer, slot);
+	if (index_find(t, &path->peer, index_hash(t, &path->peer)) == SESSION_NONE)
+		(void)index_set(t, &path->peer, slot);
 }
 
 unsigned session_walk(struct session_table *t, uint32_t *cursor, uint32_t *slots, unsigned max)

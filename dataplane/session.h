@@ -245,7 +245,8 @@ uint32_t session_down_pending(const struct session_table *t);
 
 /* A record of slot authenticated. Cheap: notes the tick only. */
 static inline void session_touch(struct session_rx *rx, uint64_t now_ns);
-/* The peer's newest record came from another address: the address index follows. */
+/* The newest record of a session with a CID came from another address: the address index follows, unless that
+ * address leads to another session. */
 void session_move(struct session_table *t, uint32_t slot, const struct path *path);
 
 /* Removes at most `max` sessions that have been idle too long; fills slots with them (not yet

@@ -17,7 +17,7 @@
 	X(DROP_CHECKSUM, "IP or UDP checksum wrong")                                                         \
 	X(DROP_FRAGMENT, "IP fragment")                                                                      \
 	X(DROP_SOURCE, "source address or port that nobody can have")                                        \
-	X(DROP_EMPTY, "no complete record in the datagram")                                                  \
+	X(DROP_EMPTY, "datagram without a byte in it")                                                       \
 	X(DROP_STEER_FULL, "owner's queue full")
 
 #define RECORD_VERDICTS(X)                                                                                   \

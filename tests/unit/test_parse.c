@@ -58,7 +58,7 @@ static struct frame_parts random_parts(void)
 {
 	struct frame_parts p = {
 		.ipv6 = rand() & 1,
-		.payload_len = (unsigned)rand() % 1200,
+		.payload_len = 1 + (unsigned)rand() % 1200,
 		.source_port = (uint16_t)(1 + rand() % 65535),
 		.padding = rand() % 3 ? 0 : (unsigned)rand() % 40,
 	};
@@ -100,7 +100,7 @@ static void truncated_at_every_length(void **state)
 		{.payload_len = 20},
 		{.payload_len = 20, .ipv6 = true},
 		{.payload_len = 20, .options_len = 40},
-		{.payload_len = 0},
+		{.payload_len = 1},
 	};
 
 	for (unsigned i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
@@ -128,9 +128,12 @@ static void lengths_in_the_headers(void **state)
 		frame_build(&f, &p);
 		for (unsigned len = 0; len < 65536; len++) { /* of UDP */
 			put16(f.transport + 4, len);
-			assert_int_equal(parse_bytes(f.bytes, f.len, CHECKSUM_GOOD, &d),
-					 len >= 8 && len <= 28 ? FRAME_RECORDS : FRAME_DROP_TRUNCATED);
+			enum frame_verdict expected = FRAME_DROP_TRUNCATED;
+
 			if (len >= 8 && len <= 28)
+				expected = len > 8 ? FRAME_RECORDS : FRAME_DROP_EMPTY;
+			assert_int_equal(parse_bytes(f.bytes, f.len, CHECKSUM_GOOD, &d), expected);
+			if (expected == FRAME_RECORDS)
 				assert_int_equal(d.payload_len, len - 8);
 		}
 		frame_build(&f, &p);
@@ -267,6 +270,21 @@ static void destination_port_zero(void **state)
 	put16(f.transport + 2, 0);
 	frame_fix_transport(&f, 6);
 	assert_int_equal(parse(&f), FRAME_DROP_NOT_OURS);
+	(void)state;
+}
+
+static void empty_datagrams(void **state)
+{
+	for (int ipv6 = 0; ipv6 < 2; ipv6++) {
+		struct frame f;
+
+		frame_build(&f, &(struct frame_parts){.ipv6 = ipv6});
+		assert_int_equal(parse(&f), FRAME_DROP_EMPTY);
+		f.transport[6] ^= 1;
+		assert_int_equal(parse(&f), FRAME_DROP_CHECKSUM);
+		frame_build(&f, &(struct frame_parts){.ipv6 = ipv6, .payload_len = 1});
+		assert_int_equal(parse(&f), FRAME_RECORDS);
+	}
 	(void)state;
 }
 
@@ -417,7 +435,7 @@ static void ip_checksum(void **state)
 /* Every bit of the datagram, for payloads of even and odd length. */
 static void udp_checksum(void **state)
 {
-	for (unsigned payload_len = 0; payload_len < 40; payload_len++) {
+	for (unsigned payload_len = 1; payload_len < 40; payload_len++) {
 		for (int ipv6 = 0; ipv6 < 2; ipv6++) {
 			struct frame f;
 			struct datagram d;
@@ -495,7 +513,7 @@ static void writes_what_the_peer_reads(void **state)
 		struct datagram d;
 		uint8_t out[FRAME_HEADERS_MAX + FRAME_MAX];
 		uint8_t *payload = out + FRAME_HEADERS_MAX;
-		size_t len = (size_t)rand() % 1300;
+		size_t len = 1 + (size_t)rand() % 1300;
 		size_t headers;
 		uint8_t *ip, *udp;
 
@@ -607,7 +625,7 @@ static void damaged_frames(void **state)
 		struct frame f;
 		struct datagram d;
 
-		p.payload_len %= 60;
+		p.payload_len = 1 + p.payload_len % 60;
 		frame_build(&f, &p);
 		for (unsigned hits = (unsigned)rand() % 3; hits > 0; hits--)
 			f.bytes[(size_t)rand() % 70] = (uint8_t)rand();
@@ -631,6 +649,7 @@ int main(void)
 		T(addressed_to_others),
 		T(impossible_sources),
 		T(destination_port_zero),
+		T(empty_datagrams),
 		T(vlans),
 		T(fragments),
 		T(protocols),

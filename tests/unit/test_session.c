@@ -222,8 +222,9 @@ static void short_chains_grow_and_shrink(void **state)
 	}
 }
 
-/* The slot that the address led to before keeps its session, and its end takes nothing from the new one. */
-static void an_address_leads_to_whom_it_was_heard_from_last(void **state)
+/* Who moves takes no address away from another session, neither by coming nor by going; it is found by its
+ * CID. */
+static void who_moves_takes_no_address_away(void **state)
 {
 	struct session_table *t = table_new(10, 600);
 	uint32_t a = test_open(t, 1, test_tick_ns(60));
@@ -232,13 +233,19 @@ static void an_address_leads_to_whom_it_was_heard_from_last(void **state)
 	uint8_t cid[CID_LEN];
 
 	session_move(t, b, &path);
-	assert_int_equal(test_by_peer(t, 1), b);
+	assert_int_equal(test_by_peer(t, 1), a);
 	assert_int_equal(test_by_peer(t, 2), SESSION_NONE);
-	session_cid(t, a, cid);
-	assert_int_equal(test_by_cid(t, cid), a);
-	test_end(t, a);
-	assert_int_equal(test_by_peer(t, 1), b);
+	session_cid(t, b, cid);
+	assert_int_equal(test_by_cid(t, cid), b);
+	path = test_path(3);
+	session_move(t, b, &path);
+	assert_int_equal(test_by_peer(t, 1), a);
+	assert_int_equal(test_by_peer(t, 3), b);
+	path = test_path(1);
+	session_move(t, b, &path);
 	test_end(t, b);
+	assert_int_equal(test_by_peer(t, 1), a);
+	test_end(t, a);
 	assert_int_equal(test_by_peer(t, 1), SESSION_NONE);
 	session_table_free(t);
 }
@@ -507,7 +514,7 @@ int main(void)
 		cmocka_unit_test(cids_of_ended_sessions_find_nothing),
 		cmocka_unit_test(collisions_cost_time_and_nothing_else),
 		cmocka_unit_test(short_chains_grow_and_shrink),
-		cmocka_unit_test(an_address_leads_to_whom_it_was_heard_from_last),
+		cmocka_unit_test(who_moves_takes_no_address_away),
 		cmocka_unit_test(a_full_table_evicts_in_order_of_use),
 		cmocka_unit_test(an_eviction_is_bounded),
 		cmocka_unit_test(idle_expiry_over_days),

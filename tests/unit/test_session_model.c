@@ -215,7 +215,8 @@ static void do_move(struct model *m)
 	if (m->leads_to[m->slots[slot].peer] == slot)
 		m->leads_to[m->slots[slot].peer] = SESSION_NONE;
 	m->slots[slot].peer = peer;
-	m->leads_to[peer] = slot;
+	if (m->leads_to[peer] == SESSION_NONE)
+		m->leads_to[peer] = slot;
 }
 
 static void do_touch(struct model *m)

@@ -425,6 +425,26 @@ static void i04_the_newest_record_moves_the_address(void **state)
 	assert_memory_equal(&session_tx(f->rig.worker->sessions, slot)->path, &elsewhere, sizeof(elsewhere));
 }
 
+/* A device with a session cannot cut another off by forging its address: I04 with no good will. */
+static void i04_who_moves_takes_no_address_away(void **state)
+{
+	struct fixture *f = *state;
+	struct rig_record thief = data_record(3, 10), victim = data_record(4, 1);
+	uint8_t cid[CID_LEN];
+	struct path path;
+
+	rig_install(&f->rig, 4, false);
+	session_cid(f->rig.worker->sessions, rig_install(&f->rig, 3, true), cid);
+	rig_path(4, &path);
+	thief.cid = cid;
+	thief.from = &path;
+	send_one(f, thief);
+	expect(f, SLUICE_PEER_MOVED);
+	expect_data(f, 10);
+	send_one(f, victim);
+	expect_data(f, 1);
+}
+
 static void send_down(struct fixture *f, struct sluice_ref ref, size_t len, uint64_t cookie)
 {
 	static const uint8_t payload[16384];
@@ -785,6 +805,60 @@ static void c01_only_a_valid_cookie_reaches_control(void **state)
 	expect_data(f, 1);
 }
 
+/* C09: before the control thread has given a secret there is none that a cookie could be made or verified
+ * with. */
+static void c09_no_hello_is_looked_at_without_a_secret(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t cookie[COOKIE_LEN], hello[128];
+	struct path path;
+
+	rig_path(5, &path);
+	hello_verify(f, &path, 1, cookie);
+	f->rig.worker->has_cookies = false;
+	rig_send_bytes(&f->rig, &path, hello, make_hello(hello, 1, cookie, COOKIE_LEN));
+	rig_send_bytes(&f->rig, &path, hello, make_hello(hello, 1, cookie, 0));
+	turn(f);
+	expect_no_mail(f);
+	expect_sent_nothing(f);
+	assert_int_equal(record_count(f, RECORD_DROP_PLAINTEXT), 2);
+	f->rig.worker->has_cookies = true;
+	start_handshake(f, &path, 1);
+}
+
+/* C02: several hellos in one datagram get one answer; H12: one of another version gets an alert. */
+static void c02_h12_one_answer_to_a_datagram(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t cookie[COOKIE_LEN], hellos[256];
+	struct path path;
+	struct rte_mbuf *m;
+	size_t len;
+
+	rig_path(5, &path);
+	len = make_hello(hellos, 1, cookie, 0);
+	len += make_hello(hellos + len, 2, cookie, 0);
+	rig_send_bytes(&f->rig, &path, hellos, len);
+	turn(f);
+	m = rig_receive(&f->rig);
+	assert_non_null(m);
+	rte_pktmbuf_free(m);
+	expect_sent_nothing(f);
+	assert_int_equal(record_count(f, RECORD_HELLO_VERIFY), 1);
+	assert_int_equal(record_count(f, RECORD_DROP_HELLO), 1);
+
+	len = make_hello(hellos, 1, cookie, 0);
+	hellos[26] = 0xff; /* client_version */
+	rig_send_bytes(&f->rig, &path, hellos, len);
+	turn(f);
+	m = rig_receive(&f->rig);
+	assert_non_null(m);
+	assert_int_equal(m->data_len, 42 + HELLO_ALERT_LEN);
+	assert_memory_equal(rte_pktmbuf_mtod_offset(m, uint8_t *, 42 + 13), ((uint8_t[]){2, 70}), 2);
+	rte_pktmbuf_free(m);
+	assert_int_equal(record_count(f, RECORD_DROP_HELLO_VERSION), 1);
+}
+
 /* C03: a cookie is worth nothing from another address. */
 static void c03_cookie_of_another_address(void **state)
 {
@@ -992,6 +1066,7 @@ int main(void)
 		T(r06_several_records_in_one_datagram),
 		T(r06_more_records_than_one_burst),
 		T(r10_r11_unknown_types_and_versions),
+		T(i04_who_moves_takes_no_address_away),
 		T(i04_the_newest_record_moves_the_address),
 		T(i05_an_unverified_address_gets_three_times_its_bytes),
 		T(answers_are_sealed_with_numbers_of_their_own),
@@ -1003,6 +1078,8 @@ int main(void)
 		T(o05_full_ring_drops_data_and_keeps_events),
 		T(no_application_then_a_new_one),
 		T(c01_only_a_valid_cookie_reaches_control),
+		T(c09_no_hello_is_looked_at_without_a_secret),
+		T(c02_h12_one_answer_to_a_datagram),
 		T(c03_cookie_of_another_address),
 		T(h06_a_new_handshake_beside_a_live_session),
 		T(h09_half_open_handshakes_are_bounded),
