@@ -1,5 +1,5 @@
-/* The CCM engines of our own, without the record layer around them: buffers with a guard page right behind
- * the fragment or 16 bytes before it, bursts of every size, and groups in which lengths and CIDs differ. What
+/* The engines of our own, without the record layer around them: buffers with a guard page right behind the
+ * fragment or 16 bytes before it, bursts of every size, and bursts in which lengths and CIDs differ. What
  * OpenSSL seals is the measure.
  */
 #include <setjmp.h>
@@ -16,12 +16,10 @@
 #include "crypto/engines.h"
 #include "tests/unit/record_oracle.h"
 
-enum { PAGE = 4096, ROOM = 5 * PAGE, READABLE_BEFORE = 16, EXPLICIT_LEN = 8 };
+enum { PAGE = 4096, ROOM = 5 * PAGE, READABLE_BEFORE = 16, EXPLICIT_MAX = 16 };
 enum side { BEGIN, END };
 
-static const struct record_engine *const engines[] = {&engine_vaes, &engine_vaes512};
-static const enum protection_id protections[] = {PROTECTION_AES_128_CCM_8, PROTECTION_AES_128_CCM,
-						 PROTECTION_AES_256_CCM_8};
+static const struct record_engine *const engines[] = {&engine_vaes, &engine_vaes512, &engine_cbc_ct};
 
 /* A record and its place between two guard pages. */
 struct slot {
@@ -29,7 +27,8 @@ struct slot {
 	uint8_t *fragment;
 	uint8_t payload[RECORD_PLAINTEXT_MAX];
 	uint8_t expected[RECORD_FRAGMENT_MAX];
-	uint8_t nonce[EXPLICIT_LEN];
+	uint8_t explicit_part[EXPLICIT_MAX];
+	unsigned explicit_len;
 	uint8_t cid[RECORD_CID_MAX];
 	struct oracle_key raw;
 	union record_key key;
@@ -77,8 +76,9 @@ static void slot_make(struct slot *s, enum protection_id protection, unsigned le
 		      enum side side)
 {
 	random_fill(&s->raw, sizeof s->raw);
-	random_fill(s->nonce, sizeof s->nonce);
+	random_fill(s->explicit_part, sizeof s->explicit_part);
 	random_fill(s->cid, sizeof s->cid);
+	s->explicit_len = protection_get(protection)->explicit_len;
 	record_key_set(&s->key, protection, s->raw.key, s->raw.salt, s->raw.mac_key);
 	s->record = (struct oracle_record){
 		.protection = protection,
@@ -87,7 +87,7 @@ static void slot_make(struct slot *s, enum protection_id protection, unsigned le
 		.type = (uint8_t)(20 + random_below(5)),
 		.cid = s->cid,
 		.cid_len = cid_len,
-		.explicit_part = s->nonce,
+		.explicit_part = s->explicit_part,
 		.payload = s->payload,
 		.payload_len = len,
 		.spoil_padding = -1,
@@ -109,14 +109,14 @@ static void slot_make(struct slot *s, enum protection_id protection, unsigned le
 static void slot_offer(struct slot *s)
 {
 	memset(s->fragment - READABLE_BEFORE, 0xaa, READABLE_BEFORE);
-	memcpy(s->fragment, s->nonce, EXPLICIT_LEN);
-	memcpy(s->fragment + EXPLICIT_LEN, s->payload, s->record.payload_len);
-	s->op.payload_offset = EXPLICIT_LEN;
+	memcpy(s->fragment, s->explicit_part, s->explicit_len);
+	memcpy(s->fragment + s->explicit_len, s->payload, s->record.payload_len);
+	s->op.payload_offset = (uint16_t)s->explicit_len;
 	s->op.payload_len = (uint16_t)s->record.payload_len;
 	s->op.fragment_len = 0;
 	s->op.ok = false;
 	if (s->op.cid_len)
-		s->fragment[EXPLICIT_LEN + s->op.payload_len++] = s->record.type;
+		s->fragment[s->explicit_len + s->op.payload_len++] = s->record.type;
 }
 
 static void slot_check_sealed(const struct slot *s)
@@ -128,8 +128,13 @@ static void slot_check_sealed(const struct slot *s)
 		assert_int_equal(*at, 0xaa);
 }
 
-static void slot_present(struct slot *s)
+/* CBC: with as much padding as a sender likes. */
+static void slot_present(struct slot *s, enum side side)
 {
+	s->record.extra_padding = protection_get(s->record.protection)->aead ? 0 : 16 * random_below(15);
+	s->expected_len = oracle_seal(&s->record, s->expected);
+	s->fragment = side == BEGIN ? s->room + READABLE_BEFORE : s->room + ROOM - s->expected_len;
+	s->op.fragment = s->fragment;
 	memcpy(s->fragment, s->expected, s->expected_len);
 	s->op.fragment_len = (uint16_t)s->expected_len;
 	s->op.payload_len = 0xffff;
@@ -145,11 +150,11 @@ static unsigned inner_len(const struct slot *s)
 static void slot_check_opened(const struct slot *s)
 {
 	assert_true(s->op.ok);
-	assert_int_equal(s->op.payload_offset, EXPLICIT_LEN);
+	assert_int_equal(s->op.payload_offset, s->explicit_len);
 	assert_int_equal(s->op.payload_len, inner_len(s));
-	assert_memory_equal(s->fragment + EXPLICIT_LEN, s->payload, s->record.payload_len);
+	assert_memory_equal(s->fragment + s->explicit_len, s->payload, s->record.payload_len);
 	if (s->record.cid_len)
-		assert_int_equal(s->fragment[EXPLICIT_LEN + s->record.payload_len], s->record.type);
+		assert_int_equal(s->fragment[s->explicit_len + s->record.payload_len], s->record.type);
 }
 
 /* Seals and opens slots[0, count), those marked in `damaged` with one bit turned over. */
@@ -164,7 +169,7 @@ static void burst(const struct record_engine *engine, void *worker, unsigned cou
 	engine->seal_burst(worker, ops, count);
 	for (unsigned i = 0; i < count; i++) {
 		slot_check_sealed(&slots[i]);
-		slot_present(&slots[i]);
+		slot_present(&slots[i], i & 1 ? BEGIN : END);
 		if (damaged >> i & 1)
 			slots[i].fragment[random_below(slots[i].expected_len)] ^=
 				(uint8_t)(1U << random_below(8));
@@ -185,17 +190,17 @@ static void with_each(engine_test test)
 	struct cpu_features cpu = cpu_features_get();
 
 	for (unsigned i = 0; i < sizeof engines / sizeof engines[0]; i++) {
-		void *worker;
+		for (unsigned p = PROTECTION_NONE + 1; p < PROTECTIONS; p++) {
+			void *worker;
 
-		if (!engines[i]->usable(&cpu, PROTECTION_AES_128_CCM_8)) {
-			print_message("engine %s cannot run on this CPU\n", engines[i]->name);
-			continue;
+			if (!engines[i]->usable(&cpu, p))
+				continue;
+			print_message("engine %s, %s\n", engines[i]->name, protection_get(p)->name);
+			worker = engines[i]->worker_new();
+			assert_non_null(worker);
+			test(engines[i], worker, p);
+			engines[i]->worker_free(worker);
 		}
-		worker = engines[i]->worker_new();
-		assert_non_null(worker);
-		for (unsigned p = 0; p < sizeof protections / sizeof protections[0]; p++)
-			test(engines[i], worker, protections[p]);
-		engines[i]->worker_free(worker);
 	}
 }
 
