@@ -277,6 +277,9 @@ const char *ctl_store_fault(int err)
 	switch (-err) {
 	case EBADMSG:
 		return "a row or the file is damaged; 'sluicectl store check' tells which";
+	case EIO: /* also what LMDB makes of a write that ends early */
+	case ENOSPC:
+		return "it cannot be written or read; is the disk full?";
 	case ENODEV:
 		return "the store was replaced or removed";
 	case EPROTO:

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -434,6 +435,28 @@ static void a_store_that_was_replaced_is_noticed(void **state)
 	store_close(s);
 }
 
+/* No room to write: an error, and everything is as it was. */
+static void a_full_disk_does_no_harm(void **state)
+{
+	struct store *s = open_new();
+	struct rlimit before, full;
+	struct stat st;
+
+	put_many(s, 0, 100, 1);
+	assert_int_equal(stat(s->data_file, &st), 0);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	full = (struct rlimit){(rlim_t)st.st_size + 16384, before.rlim_max};
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &full), 0);
+	assert_true(put_many(s, 0, 5000, 2) < 0);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_int_equal(count_rows(s), 100);
+	assert_int_equal(look_up(s, 7), 1);
+	assert_int_equal(put_many(s, 0, 5000, 2), STORE_ADDED);
+	assert_int_equal(look_up(s, 7), 2);
+	store_close(s);
+}
+
 /* ---- damage */
 
 static void expect_refusal(const struct store_options *options, const char *sentence)
@@ -555,6 +578,7 @@ int main(void)
 		cmocka_unit_test_teardown(another_process_is_heard, remove_store),
 		cmocka_unit_test_teardown(a_killed_writer_does_no_harm, remove_store),
 		cmocka_unit_test_teardown(a_store_that_was_replaced_is_noticed, remove_store),
+		cmocka_unit_test_teardown(a_full_disk_does_no_harm, remove_store),
 		cmocka_unit_test_teardown(a_damaged_row_is_an_error, remove_store),
 		cmocka_unit_test_teardown(a_damaged_file_is_an_error, remove_store),
 		cmocka_unit_test_teardown(keys_are_wrapped, remove_store),
