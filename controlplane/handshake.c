@@ -518,12 +518,42 @@ static enum handshake_state take_message(struct handshake *h, struct assembly_me
 	return state == HANDSHAKE_GOES_ON ? feed_message(h, m) : state;
 }
 
+static void drop_held(struct handshake *h, struct held **at)
+{
+	struct held *one = *at;
+
+	*at = one->next;
+	h->held_count--;
+	h->held_len -= one->len;
+	free(one);
+}
+
+static bool held_is_full(const struct handshake *h, size_t len)
+{
+	return h->held_count == HELD_MAX || h->held_len + len > HELD_LEN_MAX;
+}
+
+/* What cannot be Finished makes room for what can: nobody keeps it out by filling the places with early data.
+ */
+static bool make_room(struct handshake *h, size_t len)
+{
+	struct held **at = &h->held;
+
+	while (*at && held_is_full(h, len)) {
+		if ((*at)->fed)
+			drop_held(h, at);
+		else
+			at = &(*at)->next;
+	}
+	return !held_is_full(h, len);
+}
+
 static void hold(struct handshake *h, const uint8_t *record, size_t len)
 {
 	struct held **last = &h->held;
 	struct held *one;
 
-	if (h->held_count == HELD_MAX || h->held_len + len > HELD_LEN_MAX)
+	if (record[0] == CONTENT_APPLICATION_DATA ? held_is_full(h, len) : !make_room(h, len))
 		return;
 	one = malloc(sizeof *one + len);
 	if (!one)
@@ -537,16 +567,6 @@ static void hold(struct handshake *h, const uint8_t *record, size_t len)
 	*last = one;
 	h->held_count++;
 	h->held_len += (uint32_t)len;
-}
-
-static void drop_held(struct handshake *h, struct held **at)
-{
-	struct held *one = *at;
-
-	*at = one->next;
-	h->held_count--;
-	h->held_len -= one->len;
-	free(one);
 }
 
 static enum handshake_state note_failed_finished(struct handshake *h, uint64_t now_ns)

@@ -536,6 +536,48 @@ static void test_faults_certificates(void **state)
 	tls_free(t);
 }
 
+enum { JUNK_RECORDS = 20 };
+
+/* Before the client's first protected record, many that anyone could send who forges its address. */
+static enum fault junk_before_finished(struct meeting *m, bool from_client, unsigned nth,
+				       const uint8_t *record, size_t len)
+{
+	uint8_t junk[64] = {m->fault_at ? CONTENT_TLS12_CID : CONTENT_APPLICATION_DATA, 0xfe, 0xfd, 0, 1};
+
+	if (!from_client || record[4] != 1 || m->from_client_junk++ > 0)
+		return FAULT_NONE;
+	junk[m->fault_at ? 19 : 12] = 40;
+	for (uint8_t i = 0; i < JUNK_RECORDS; i++) {
+		junk[10] = i;
+		meeting_inject(m, junk, m->fault_at ? 60 : 53);
+	}
+	return FAULT_NONE;
+}
+
+/* S05: early records, real ones or not, never keep Finished out. */
+static void test_junk_before_finished(void **state)
+{
+	struct tls *t = tls_all();
+	struct peer_options o = psk_options("PSK-AES128-CCM-8");
+
+	o.cid = (const uint8_t *)"cid";
+	o.cid_len = 3;
+	for (unsigned cid = 0; cid < 2; cid++) {
+		struct meeting m;
+
+		o.use_cid = cid;
+		meeting_new(&m, t, &peer_wolfssl, &o);
+		m.split = true;
+		m.fault = junk_before_finished;
+		m.fault_at = cid;
+		if (!meeting_run(&m, 3) || !meeting_echo(&m, "hello"))
+			fail_msg("cid %u: client %d, server %d, %s", cid, m.client, m.server, m.refusal.text);
+		assert_true(m.from_client_junk > 0);
+		meeting_free(&m);
+	}
+	tls_free(t);
+}
+
 static enum fault only_hello_verify(struct meeting *m, bool from_client, unsigned nth, const uint8_t *record,
 				    size_t len)
 {
@@ -619,6 +661,7 @@ int main(void)
 		cmocka_unit_test(test_small_mtu),
 		cmocka_unit_test(test_faults_psk),
 		cmocka_unit_test(test_faults_certificates),
+		cmocka_unit_test(test_junk_before_finished),
 		cmocka_unit_test(test_resent_flight),
 	};
 
