@@ -40,10 +40,12 @@ static int copy_name(const DecodedCert *cert, uint8_t *out, size_t room)
 		name = entry->name;
 		len = (size_t)entry->len;
 	}
-	if (len > room)
-		len = room;
-	if (len > 0)
-		memcpy(out, name, len);
+	if (len == 0)
+		return 0;
+	/* Part of a name, or what is before a NUL, may be another device's name. */
+	if (len > room || memchr(name, 0, len))
+		return -EINVAL;
+	memcpy(out, name, len);
 	return (int)len;
 }
 

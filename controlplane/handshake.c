@@ -486,8 +486,10 @@ int handshake_verify_certificate(int verified, WOLFSSL_X509_STORE_CTX *chain)
 	}
 	if (!h->proof)
 		h->proof = calloc(1, sizeof *h->proof);
-	return h->proof &&
-	       proof_from_certificate(h->proof, chain->certs[0].buffer, chain->certs[0].length) == 0;
+	if (h->proof && proof_from_certificate(h->proof, chain->certs[0].buffer, chain->certs[0].length) == 0)
+		return 1;
+	snprintf(h->refusal.text, sizeof h->refusal.text, "the name in the client's certificate is none");
+	return 0;
 }
 
 /* RFC 9155: no MD5, no SHA-1; nor the SHA-224 that we do not offer. The first byte names the hash, or is 8

@@ -71,7 +71,11 @@ static X509 *make(const struct request *r, EVP_PKEY *key, X509 *issuer, EVP_PKEY
 	set_times(cert, r->flaw);
 	name = X509_get_subject_name(cert);
 	X509_NAME_add_entry_by_txt(name, "O", MBSTRING_ASC, (const unsigned char *)"Sluice tests", -1, -1, 0);
-	if (r->common_name)
+	if (r->common_name && r->flaw == PKI_NUL_IN_NAME)
+		assert(X509_NAME_add_entry_by_txt(name, "CN", V_ASN1_UTF8STRING,
+						  (const unsigned char *)r->common_name,
+						  (int)strlen(r->common_name) + 5, -1, 0));
+	else if (r->common_name)
 		X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)r->common_name,
 					   -1, -1, 0);
 	X509_set_issuer_name(cert, X509_get_subject_name(issuer ? issuer : cert));

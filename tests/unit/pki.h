@@ -11,6 +11,7 @@ enum pki_flaw {
 	PKI_SHA1,
 	PKI_OTHER_ROOT,
 	PKI_SMALL_CURVE,
+	PKI_NUL_IN_NAME, /* behind the common name, and more behind it */
 	PKI_LARGE
 };
 

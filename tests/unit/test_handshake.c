@@ -280,6 +280,7 @@ static void test_certificates_refused(void **state)
 	refuse_certificate(t, "for-servers", "not meant for clients");
 	refuse_certificate(t, "sha1", "hash that is not enabled");
 	refuse_certificate(t, "small", "shorter than 256 bits");
+	refuse_certificate(t, "nul", "name in the client's certificate");
 	tls_free(t);
 	t = tls_all(); /* optional does not mean unchecked */
 	refuse_certificate(t, "expired", "expired");
@@ -629,6 +630,7 @@ static int set_up(void **state)
 	pki_client(&pki, "foreign", "device 5", NULL, NULL, PKI_OTHER_ROOT);
 	pki_client(&pki, "for-servers", "device 6", NULL, NULL, PKI_FOR_SERVERS);
 	pki_client(&pki, "sha1", "device 7", NULL, NULL, PKI_SHA1);
+	pki_client(&pki, "nul", "device 1\0evil", NULL, NULL, PKI_NUL_IN_NAME);
 	pki_client(&pki, "small", "device 8", NULL, NULL, PKI_SMALL_CURVE);
 	return tls_global_init();
 }
