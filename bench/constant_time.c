@@ -244,7 +244,7 @@ int main(int argc, char **argv)
 	struct machine machine;
 	unsigned count;
 	const struct record_engine *const *engines = record_engines(&count);
-	double worst[ENGINES_MAX];
+	double worst[ENGINES_MAX] = {0};
 	double control;
 	bool good = true;
 

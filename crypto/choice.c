@@ -92,23 +92,27 @@ static bool usable_for_any(const struct record_engine *engine, const struct cpu_
 	return false;
 }
 
-/* Adds to the one line; what does not fit is cut. */
-__attribute__((format(printf, 3, 4))) static void say(char *why, size_t why_len, const char *format, ...)
+/* Where the one line goes. */
+struct line {
+	char *text; /* a byte of its own when nobody wants the line */
+	size_t len;
+};
+
+/* Adds to the line; what does not fit is cut. */
+__attribute__((format(printf, 2, 3))) static void say(struct line line, const char *format, ...)
 {
-	size_t used = why ? strnlen(why, why_len) : 0;
+	size_t used = strnlen(line.text, line.len - 1);
 	va_list args;
 
-	if (!why || used >= why_len)
-		return;
 	va_start(args, format);
-	(void)vsnprintf(why + used, why_len - used, format, args);
+	(void)vsnprintf(line.text + used, line.len - used, format, args);
 	va_end(args);
 }
 
 /* The fastest that passes for one protection; the wanted engine when it is among them. */
 static const struct record_engine *pick(struct candidate *candidates, unsigned count,
 					const struct cpu_features *cpu, enum protection_id protection,
-					const char *want, char *why, size_t why_len)
+					const char *want, struct line why)
 {
 	struct bench *bench = calloc(1, sizeof *bench);
 	const struct record_engine *best = NULL;
@@ -129,42 +133,42 @@ static const struct record_engine *pick(struct candidate *candidates, unsigned c
 	}
 	free(bench);
 	if (best)
-		say(why, why_len, "%s %s %s (%lld ns)", protection == PROTECTION_NONE + 1 ? ":" : ",",
+		say(why, "%s %s %s (%lld ns)", protection == PROTECTION_NONE + 1 ? ":" : ",",
 		    protection_get(protection)->name, best->name, (long long)best_time);
 	return best;
 }
 
 static int choice_from(struct record_choice *choice, struct candidate *candidates, unsigned count,
-		       const struct cpu_features *cpu, const char *want, char *why, size_t why_len)
+		       const struct cpu_features *cpu, const char *want, struct line why)
 {
 	int error = 0;
 	char features[128];
 
 	cpu_features_print(cpu, features, sizeof features);
-	say(why, why_len, "record engines, to seal and open 64 bytes on %s",
-	    features[0] ? features : "any CPU");
+	say(why, "record engines, to seal and open 64 bytes on %s", features[0] ? features : "any CPU");
 	for (unsigned p = PROTECTION_NONE + 1; p < PROTECTIONS; p++) {
-		choice->engine[p] = pick(candidates, count, cpu, p, want, why, why_len);
+		choice->engine[p] = pick(candidates, count, cpu, p, want, why);
 		if (!choice->engine[p])
 			error = -EBADMSG;
 	}
 	for (unsigned i = 0; i < count; i++) {
 		if (candidates[i].failed)
-			say(why, why_len, "; %s FAILED known answers", candidates[i].engine->name);
+			say(why, "; %s FAILED known answers", candidates[i].engine->name);
 	}
 	return error;
 }
 
 static int choice_among(struct record_choice *choice, const struct record_engine *const *engines,
-			unsigned count, const char *want, char *why, size_t why_len)
+			unsigned count, const char *want, char *why_text, size_t why_len)
 {
+	char nobody = 0;
+	struct line why = {why_text && why_len ? why_text : &nobody, why_text && why_len ? why_len : 1};
 	struct cpu_features cpu = cpu_features_get();
 	struct candidate candidates[ENGINES_MAX] = {0};
 	int error = want ? -ENOENT : 0;
 
 	memset(choice, 0, sizeof *choice);
-	if (why && why_len > 0)
-		why[0] = 0;
+	why.text[0] = 0;
 	if (count > ENGINES_MAX)
 		return -E2BIG;
 	for (unsigned i = 0; i < count; i++) {
@@ -177,11 +181,11 @@ static int choice_among(struct record_choice *choice, const struct record_engine
 			candidates[i].worker = engines[i]->worker_new();
 	}
 	if (error == -ENOENT)
-		say(why, why_len, "there is no record engine \"%s\"", want);
+		say(why, "there is no record engine \"%s\"", want);
 	else if (error == -ENOTSUP)
-		say(why, why_len, "record engine \"%s\" cannot run on this CPU", want);
+		say(why, "record engine \"%s\" cannot run on this CPU", want);
 	else
-		error = choice_from(choice, candidates, count, &cpu, want, why, why_len);
+		error = choice_from(choice, candidates, count, &cpu, want, why);
 	for (unsigned i = 0; i < count; i++)
 		candidates[i].engine->worker_free(candidates[i].worker);
 	return error;
