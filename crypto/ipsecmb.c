@@ -51,9 +51,10 @@ struct ipsecmb {
 	struct lane lane[RECORD_BURST_MAX];
 	struct gcm_key_data gcm_key;
 	struct gcm_context_data gcm_context;
-	IMB_JOB jobs[RECORD_BURST_MAX];
-	IMB_MGR *managers[MANAGERS]; /* NULL: cannot run here, or not asked for */
-	IMB_MGR *best[ALGORITHMS];   /* one of these */
+	IMB_JOB jobs[RECORD_BURST_MAX]; /* each use sets what it needs; the rest stays zero or is not looked
+					   at */
+	IMB_MGR *managers[MANAGERS];    /* NULL: cannot run here, or not asked for */
+	IMB_MGR *best[ALGORITHMS];      /* one of these */
 	_Alignas(64) uint8_t arena[ARENA_LEN];
 };
 
@@ -249,7 +250,6 @@ static void cbc_run(struct ipsecmb *w, struct record_op **ops, unsigned count, b
 
 		IMB_AES_KEYEXP_128(m, key->key, lane->encrypt_keys, lane->decrypt_keys);
 		memcpy(lane->nonce, ops[i]->fragment, BLOCK);
-		memset(job, 0, sizeof *job);
 		job->cipher_mode = IMB_CIPHER_CBC;
 		job->hash_alg = IMB_AUTH_NULL;
 		job->cipher_direction = direction;
@@ -277,7 +277,6 @@ static void hmac_run(struct ipsecmb *w, struct record_op **ops, unsigned first, 
 		struct lane *lane = &w->lane[i];
 		IMB_JOB *job = &w->jobs[i];
 
-		memset(job, 0, sizeof *job);
 		job->cipher_mode = IMB_CIPHER_NULL;
 		job->hash_alg = IMB_AUTH_HMAC_SHA_256;
 		job->cipher_direction = IMB_DIR_ENCRYPT;
