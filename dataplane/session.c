@@ -87,8 +87,6 @@ struct session_table *session_table_new(const struct session_limits *limits, con
 		goto err_head;
 	t->head->pages = t->memory.pages;
 	table_locate(t);
-	session_memory_reach(&t->memory, t->head,
-			     layout.area[AREA_INDEX].at + layout.buckets * sizeof(struct index_bucket));
 	return t;
 
 err_head:
@@ -169,6 +167,7 @@ const char *session_pages_text(enum session_pages pages)
 		[SESSION_PAGES_RESERVED] = "2 MiB pages, reserved",
 		[SESSION_PAGES_ADVISED] = "2 MiB pages, transparent",
 		[SESSION_PAGES_COLLAPSED] = "2 MiB pages, collapsed",
+		[SESSION_PAGES_MIXED] = "2 MiB pages as far as there were any, and 4 KiB pages",
 		[SESSION_PAGES_ANONYMOUS] = "2 MiB pages, private to the process",
 		[SESSION_PAGES_SMALL] = "4 KiB pages",
 	};
@@ -353,8 +352,6 @@ static uint32_t slot_take(struct session_table *t)
 	if (h->used == h->layout.slots)
 		return SESSION_NONE;
 	slot = h->used++;
-	session_memory_reach(&t->memory, &t->lines.rx[slot], sizeof(t->lines.rx[slot]));
-	session_memory_reach(&t->memory, &t->lines.tx[slot], sizeof(t->lines.tx[slot]));
 	t->lines.rx[slot].big = t->lines.tx[slot].big = SESSION_NONE;
 	return slot;
 }
@@ -415,7 +412,6 @@ static uint32_t big_take(struct session_table *t)
 		if (h->big_used == h->layout.bigs)
 			return SESSION_NONE;
 		big = h->big_used++;
-		session_memory_reach(&t->memory, &t->lines.big[big], sizeof(t->lines.big[big]));
 	}
 	h->big_taken++;
 	return big;

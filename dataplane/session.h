@@ -99,7 +99,8 @@ void session_memory_plan(const struct session_limits *limits, struct session_mem
 enum session_pages {
 	SESSION_PAGES_RESERVED,  /* memfd of reserved huge pages */
 	SESSION_PAGES_ADVISED,   /* memfd in transparent huge pages */
-	SESSION_PAGES_COLLAPSED, /* memfd made huge piece by piece, as it comes into use */
+	SESSION_PAGES_COLLAPSED, /* memfd made huge at start */
+	SESSION_PAGES_MIXED,     /* the same, but only a part: memory is short or in pieces */
 	SESSION_PAGES_ANONYMOUS, /* transparent huge pages that cannot be attached: handing over means copying
 				  */
 	SESSION_PAGES_SMALL,     /* memfd of 4 KiB pages */
@@ -150,19 +151,31 @@ static inline struct session_tx *session_tx(struct session_table *t, uint32_t sl
 	return &session_lines(t)->tx[slot];
 }
 
+/* A large key lies over two lines; the engine wants it when the burst is complete. */
+static inline const void *session_key_prefetch(const union record_key *key)
+{
+	__builtin_prefetch(key);
+	__builtin_prefetch((const uint8_t *)(key + 1) - 1);
+	return key;
+}
+
 /* For struct record_op; of a live session. */
 static inline const void *session_rx_key(struct session_table *t, uint32_t slot)
 {
 	const struct session_rx *rx = session_rx(t, slot);
 
-	return rx->big == SESSION_NONE ? (const void *)&rx->key : &session_lines(t)->big[rx->big].rx;
+	if (rx->big == SESSION_NONE)
+		return &rx->key;
+	return session_key_prefetch(&session_lines(t)->big[rx->big].rx);
 }
 
 static inline const void *session_tx_key(struct session_table *t, uint32_t slot)
 {
 	const struct session_tx *tx = session_tx(t, slot);
 
-	return tx->big == SESSION_NONE ? (const void *)&tx->key : &session_lines(t)->big[tx->big].tx;
+	if (tx->big == SESSION_NONE)
+		return &tx->key;
+	return session_key_prefetch(&session_lines(t)->big[tx->big].tx);
 }
 
 static inline struct sluice_ref session_ref(struct session_table *t, uint32_t slot)

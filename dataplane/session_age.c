@@ -75,6 +75,16 @@ static bool move_if_younger(struct session_table *t, uint32_t slot)
 	return true;
 }
 
+static void prefetch_next(const struct session_table *t, uint32_t slot)
+{
+	uint32_t next = t->lines.tx[slot].age_next;
+
+	if (next != SESSION_NONE) {
+		__builtin_prefetch(&t->lines.rx[next]);
+		__builtin_prefetch(&t->lines.tx[next].age_next, 1);
+	}
+}
+
 /* Lets sessions move from the oldest bucket to where they belong until the first one belongs there: it is the
  * least recently used. When that takes too many moves, the oldest of those that moved; when too many empty
  * buckets come first, SESSION_NONE. */
@@ -93,6 +103,7 @@ static uint32_t settle(struct session_table *t, uint64_t now_ns, unsigned moves,
 			h->wheel_at++;
 			continue;
 		}
+		prefetch_next(t, slot);
 		if (!move_if_younger(t, slot))
 			return slot;
 		if (oldest == SESSION_NONE || t->lines.rx[slot].active_tick < t->lines.rx[oldest].active_tick)
@@ -121,10 +132,7 @@ static unsigned bucket_expire(struct session_table *t, uint32_t *slots, unsigned
 	while (slot != SESSION_NONE && found<max && * steps> 0) {
 		uint32_t next = t->lines.tx[slot].age_next;
 
-		if (next != SESSION_NONE) {
-			__builtin_prefetch(&t->lines.rx[next]);
-			__builtin_prefetch(&t->lines.tx[next].age_next);
-		}
+		prefetch_next(t, slot);
 		if (!move_if_younger(t, slot))
 			slots[found++] = slot;
 		slot = next;

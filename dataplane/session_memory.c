@@ -4,17 +4,17 @@
  * operator, the first that works is taken:
  *   1. a memfd of reserved huge pages;
  *   2. a memfd in transparent huge pages, where the system allows them to shared memory (shmem_enabled);
- *   3. the same made huge piece by piece with MADV_COLLAPSE (Linux 6.1), whatever the system's setting;
+ *   3. the same made huge with MADV_COLLAPSE (Linux 6.1), whatever the system's setting;
  *   4. anonymous transparent huge pages: as fast, but another process cannot attach them;
  *   5. a memfd of 4 KiB pages.
- * All of it is kept out of core dumps.
+ * All of it is taken at start, every page: it cannot run out later, and no page fault, which takes up to a
+ * millisecond for a huge page, comes between two bursts. All of it is kept out of core dumps.
  */
 #include "dataplane/session_table.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -22,6 +22,9 @@
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
 #endif
 
 static const size_t small_page = 4096;
@@ -137,11 +140,29 @@ static int memfd_map(struct session_memory_map *m, unsigned flags)
 	return -1;
 }
 
-/* Needs a page in the piece to start from. */
-static bool collapse(uint8_t *chunk)
+static void touch(uint8_t *page)
 {
-	*(volatile uint8_t *)chunk = *chunk;
-	return madvise(chunk, huge_page, MADV_COLLAPSE) == 0;
+	*(volatile uint8_t *)page = *page;
+}
+
+/* Each huge page needs a small one to start from. All of them in one call: each call waits for all CPUs. */
+static bool collapse(uint8_t *start, size_t size)
+{
+	for (size_t at = 0; at < size; at += huge_page)
+		touch(start + at);
+	return madvise(start, size, MADV_COLLAPSE) == 0;
+}
+
+/* Every page, so that there is none left to wait for. */
+static bool populate(const struct session_memory_map *m)
+{
+	if (madvise(m->base, m->size, MADV_POPULATE_WRITE) == 0)
+		return true;
+	if (errno != EINVAL)
+		return false;
+	for (size_t at = 0; at < m->size; at += small_page) /* Linux before 5.14 */
+		touch(m->base + at);
+	return true;
 }
 
 static bool map_shared(struct session_memory_map *m)
@@ -157,8 +178,8 @@ static bool map_shared(struct session_memory_map *m)
 		return false;
 	if (large && transparent_allowed("shmem_enabled") && madvise(m->base, m->size, MADV_HUGEPAGE) == 0)
 		m->pages = SESSION_PAGES_ADVISED;
-	else if (large && collapse(m->base))
-		m->pages = SESSION_PAGES_COLLAPSED;
+	else if (large && collapse(m->base, huge_page))
+		m->pages = collapse(m->base, m->size) ? SESSION_PAGES_COLLAPSED : SESSION_PAGES_MIXED;
 	else
 		m->pages = SESSION_PAGES_SMALL;
 	return true;
@@ -183,14 +204,13 @@ static bool map_anonymous(struct session_memory_map *m)
 int session_memory_map(struct session_memory_map *m, size_t size)
 {
 	*m = (struct session_memory_map){.size = size, .fd = -1, .pages = SESSION_PAGES_SMALL};
-	m->chunk_done = calloc(size / huge_page + 1, 1);
 	m->base = address_space(size);
-	if (!m->chunk_done || !m->base)
-		goto err_map;
+	if (!m->base)
+		return -ENOMEM;
 	if ((!map_shared(m) || (m->pages == SESSION_PAGES_SMALL && size >= huge_page)) && !map_anonymous(m) &&
 	    m->fd < 0)
 		goto err_map;
-	if (madvise(m->base, size, MADV_DONTDUMP)) /* keys */
+	if (madvise(m->base, size, MADV_DONTDUMP) /* keys */ || !populate(m))
 		goto err_map;
 	return 0;
 
@@ -207,10 +227,8 @@ int session_memory_attach(struct session_memory_map *m, int fd)
 	if (fstat(fd, &status) || status.st_size < (off_t)small_page)
 		return -EPROTO;
 	m->size = (size_t)status.st_size;
-	m->chunk_done = calloc(m->size / huge_page + 1, 1);
 	m->base = address_space(m->size);
-	if (!m->chunk_done || !m->base || !map_over(m, fd, MAP_SHARED) ||
-	    madvise(m->base, m->size, MADV_DONTDUMP)) {
+	if (!m->base || !map_over(m, fd, MAP_SHARED) || madvise(m->base, m->size, MADV_DONTDUMP)) {
 		session_memory_unmap(m);
 		return -ENOMEM;
 	}
@@ -224,21 +242,5 @@ void session_memory_unmap(struct session_memory_map *m)
 		(void)munmap(m->base, m->size);
 	if (m->fd >= 0)
 		(void)close(m->fd);
-	free(m->chunk_done);
 	*m = (struct session_memory_map){.fd = -1};
-}
-
-void session_memory_reach(struct session_memory_map *m, const void *start, size_t len)
-{
-	size_t at = (size_t)((const uint8_t *)start - m->base);
-
-	if (m->pages != SESSION_PAGES_COLLAPSED || len == 0)
-		return;
-	for (size_t chunk = at / huge_page; chunk <= (at + len - 1) / huge_page; chunk++) {
-		if (m->chunk_done[chunk])
-			continue;
-		m->chunk_done[chunk] = 1;
-		if (!collapse(m->base + chunk * huge_page))
-			m->chunks_small++;
-	}
 }

@@ -5,7 +5,7 @@
  *   head | wheel[wheel_size] | index[buckets + overflow] | rx[slots] | tx[slots] | big[bigs]
  *
  * Fresh memory is zero, and zero is a valid beginning everywhere: a free slot, an empty tag, no overflow, an
- * empty age bucket. Nothing has to be written at start, so that what is not used is not resident.
+ * empty age bucket.
  */
 #ifndef DATAPLANE_SESSION_TABLE_H
 #define DATAPLANE_SESSION_TABLE_H
@@ -65,8 +65,6 @@ struct session_memory_map {
 	size_t size;
 	int fd; /* -1: anonymous */
 	enum session_pages pages;
-	uint8_t *chunk_done; /* per 2 MiB: made huge, or found that it cannot be */
-	uint32_t chunks_small;
 };
 
 /* One process's view of the mapping. The copies of what the head says are there because every look-up needs
@@ -88,8 +86,6 @@ int session_layout_make(const struct session_limits *limits, struct session_layo
 int session_memory_map(struct session_memory_map *m, size_t size);
 int session_memory_attach(struct session_memory_map *m, int fd);
 void session_memory_unmap(struct session_memory_map *m);
-/* The bytes are going to be used for the first time: gives them huge pages where that takes a system call. */
-void session_memory_reach(struct session_memory_map *m, const void *start, size_t len);
 
 /* session_index.c: address -> slot. See also session_index.h. */
 uint32_t index_find(const struct session_table *t, const struct peer_address *address, uint64_t hash);
