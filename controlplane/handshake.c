@@ -535,9 +535,9 @@ static bool held_is_full(const struct handshake *h, size_t len)
 	return h->held_count == HELD_MAX || h->held_len + len > HELD_LEN_MAX;
 }
 
-/* What cannot be Finished makes room for what can: nobody keeps it out by filling the places with early data.
- */
-static bool make_room(struct handshake *h, size_t len)
+/* What cannot be Finished makes room for what can, so that nobody keeps it out by filling the places with early
+ * data; then the oldest: what the client repeats is worth more than what anybody may have sent before. */
+static void make_room(struct handshake *h, size_t len)
 {
 	struct held **at = &h->held;
 
@@ -547,7 +547,8 @@ static bool make_room(struct handshake *h, size_t len)
 		else
 			at = &(*at)->next;
 	}
-	return !held_is_full(h, len);
+	while (h->held && held_is_full(h, len))
+		drop_held(h, &h->held);
 }
 
 static void hold(struct handshake *h, const uint8_t *record, size_t len)
@@ -555,8 +556,9 @@ static void hold(struct handshake *h, const uint8_t *record, size_t len)
 	struct held **last = &h->held;
 	struct held *one;
 
-	if (record[0] == CONTENT_APPLICATION_DATA ? held_is_full(h, len) : !make_room(h, len))
+	if (len > HELD_LEN_MAX || (record[0] == CONTENT_APPLICATION_DATA && held_is_full(h, len)))
 		return;
+	make_room(h, len);
 	one = malloc(sizeof *one + len);
 	if (!one)
 		return;
@@ -665,6 +667,26 @@ static enum handshake_state take_epoch0(struct handshake *h, const uint8_t *reco
 	return progress(h, now_ns);
 }
 
+/* What could not be opened for its form alone. wolfSSL gives the handshake up over some of these, which would
+ * let anybody end it. RFC 9146 3: with a CID agreed on, protected records have it. */
+static bool may_be_protected(const struct handshake *h, const uint8_t *record, size_t len)
+{
+	const struct suite *suite = handshake_suite(h);
+	size_t header = RECORD_HEADER_LEN + (h->server_hello.cid ? CID_LEN : 0);
+	const struct protection *p;
+
+	if (!suite || read_16(record + 1) != DTLS_1_2 || len < header ||
+	    read_16(record + header - 2) != len - header)
+		return false;
+	p = protection_get(suite->protection);
+	if (len - header <= (size_t)p->explicit_len + p->tag_len)
+		return false;
+	if (h->server_hello.cid)
+		return record[0] == CONTENT_TLS12_CID;
+	return record[0] == CONTENT_HANDSHAKE || record[0] == CONTENT_ALERT ||
+	       record[0] == CONTENT_APPLICATION_DATA;
+}
+
 enum handshake_state handshake_record(struct handshake *h, const uint8_t *record, size_t len, uint64_t now_ns)
 {
 	if (h->done || len < RECORD_HEADER_LEN || len > UINT16_MAX)
@@ -673,6 +695,8 @@ enum handshake_state handshake_record(struct handshake *h, const uint8_t *record
 	case 0:
 		return take_epoch0(h, record, len, now_ns);
 	case 1:
+		if (!may_be_protected(h, record, len))
+			return HANDSHAKE_GOES_ON;
 		hold(h, record, len);
 		return h->ccs_fed || h->ccs_seen ? progress(h, now_ns) : HANDSHAKE_GOES_ON;
 	default:

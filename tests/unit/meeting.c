@@ -91,7 +91,8 @@ void meeting_inject(struct meeting *m, const uint8_t *datagram, size_t len)
 				after(m, handshake_resend(m->handshake));
 		} else if (m->server == HANDSHAKE_GOES_ON) {
 			begin(m, &r, n);
-		} else if (m->server == HANDSHAKE_DONE && m->client == PEER_GOES_ON && r.epoch_seq >> 48 == 1) {
+		} else if (m->server == HANDSHAKE_DONE && m->client == PEER_GOES_ON &&
+			   r.epoch_seq >> 48 == 1) {
 			meeting_send_last_flight(m); /* the worker found an authentic Finished again */
 		}
 		datagram += n;
@@ -217,6 +218,8 @@ static bool client_to_us(struct meeting *m, const char *text)
 	bool same;
 
 	assert(bytes);
+	while (m->kind->take(m->peer, bytes) > 0) /* what its timer sent meanwhile */
+		;
 	memset(bytes, 0, PEER_DATAGRAM_MAX);
 	same = m->kind->write(m->peer, text, strlen(text));
 	size_t len = m->kind->take(m->peer, bytes + 16);
