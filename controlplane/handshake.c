@@ -253,8 +253,14 @@ static enum handshake_state failed_in_wolfssl(struct handshake *h, int error)
 	if (error == WC_NO_ERR_TRACE(FATAL_ERROR) && alerts.last_rx.code >= 0)
 		return refuse(h, ALERT_CLOSE_NOTIFY, "the client sent the alert %s",
 			      alert_name((uint8_t)alerts.last_rx.code));
-	return refuse(h, alerts.last_tx.code >= 0 ? (uint8_t)alerts.last_tx.code : ALERT_INTERNAL_ERROR, "%s",
-		      tls_error_text(error));
+	if (alerts.last_tx.code >= 0)
+		return refuse(h, (uint8_t)alerts.last_tx.code, "%s", tls_error_text(error));
+	/* It gave up in silence; the client shall not wait for the end of its own patience. RFC 5246 7.4.6
+	 * names the alert for a certificate that is missing. */
+	(void)refuse(h,
+		     error == WC_NO_ERR_TRACE(NO_PEER_CERT) ? ALERT_HANDSHAKE_FAILURE : ALERT_INTERNAL_ERROR,
+		     "%s", tls_error_text(error));
+	return refuse_aloud(h);
 }
 
 static enum handshake_state feed(struct handshake *h, const uint8_t *record, size_t len)
