@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 /* The name that stands for the certificate: the first URI among its alternative names, otherwise the first
- * DNS name, otherwise the common name of its subject. Returns its length, 0 when it has none, or -EINVAL when the
- * certificate cannot be read or the name is longer than room or has a NUL in it. */
+ * DNS name, otherwise the common name of its subject. Returns its length, 0 when it has none, or -EINVAL when
+ * the certificate cannot be read or the name is longer than room or has a NUL in it. */
 int certificate_name(const uint8_t *der, size_t der_len, uint8_t *out, size_t room);
 
 /* True when its signature uses SHA-256 or better. A trust anchor's own signature means nothing and is not

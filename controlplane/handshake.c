@@ -541,8 +541,9 @@ static bool held_is_full(const struct handshake *h, size_t len)
 	return h->held_count == HELD_MAX || h->held_len + len > HELD_LEN_MAX;
 }
 
-/* What cannot be Finished makes room for what can, so that nobody keeps it out by filling the places with early
- * data; then the oldest: what the client repeats is worth more than what anybody may have sent before. */
+/* What cannot be Finished makes room for what can, so that nobody keeps it out by filling the places with
+ * early data; then the oldest: what the client repeats is worth more than what anybody may have sent before.
+ */
 static void make_room(struct handshake *h, size_t len)
 {
 	struct held **at = &h->held;

@@ -41,8 +41,8 @@ static inline bool secret_equal(const void *a, const void *b, size_t len)
 	return difference == 0;
 }
 
-/* Declares that what depends on a secret is given away on purpose from here on: a verdict. Code only for the check
- * by Memcheck (tests/unit/check_constant_flow.c), nothing in every other build.
+/* Declares that what depends on a secret is given away on purpose from here on: a verdict. Code only for the
+ * check by Memcheck (tests/unit/check_constant_flow.c), nothing in every other build.
  */
 #ifdef SECRET_CHECK
 #include <valgrind/memcheck.h>

@@ -24,10 +24,21 @@ struct hello_parts {
 	int extensions_len; /* -1: none at all */
 };
 
+/* SplitMix64 from a fixed seed: the same hellos in every run. */
+static inline unsigned hello_random(void)
+{
+	static uint64_t state = 6347;
+	uint64_t z = state += 0x9e3779b97f4a7c15;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+	z = (z ^ z >> 27) * 0x94d049bb133111eb;
+	return (unsigned)(z >> 33);
+}
+
 static inline void hello_random_bytes(uint8_t *out, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
-		out[i] = (uint8_t)(rand() >> 7);
+		out[i] = (uint8_t)(hello_random() >> 7);
 }
 
 static inline void hello_put(uint8_t **at, const void *bytes, size_t len)
@@ -47,10 +58,10 @@ static inline void hello_random_extensions(struct hello_parts *h)
 {
 	uint8_t *at = h->extensions;
 
-	for (unsigned n = (unsigned)rand() % 5 + 1; n > 0; n--) {
-		uint16_t len = (uint16_t)(rand() % 30);
+	for (unsigned n = hello_random() % 5 + 1; n > 0; n--) {
+		uint16_t len = (uint16_t)(hello_random() % 30);
 
-		hello_put_number(&at, 0x5000 + (uint32_t)rand() % 1000, 2);
+		hello_put_number(&at, 0x5000 + hello_random() % 1000, 2);
 		hello_put_number(&at, len, 2);
 		hello_random_bytes(at, len);
 		at += len;
@@ -62,12 +73,12 @@ static inline void hello_random_extensions(struct hello_parts *h)
 static inline struct hello_parts hello_random_parts(void)
 {
 	struct hello_parts h = {
-		.record_version = rand() & 1 ? DTLS_1_2 : DTLS_1_0,
+		.record_version = hello_random() & 1 ? DTLS_1_2 : DTLS_1_0,
 		.version = DTLS_1_2,
-		.seq = (uint64_t)rand() << 16 ^ (uint64_t)rand(),
-		.session_id_len = rand() & 1 ? 0 : (uint8_t)(rand() % 33),
-		.suites_len = (uint16_t)(2 + rand() % 100 * 2),
-		.compression_len = rand() % 4 ? 1 : (uint8_t)(1 + rand() % 255),
+		.seq = (uint64_t)hello_random() << 16 ^ (uint64_t)hello_random(),
+		.session_id_len = hello_random() & 1 ? 0 : (uint8_t)(hello_random() % 33),
+		.suites_len = (uint16_t)(2 + hello_random() % 100 * 2),
+		.compression_len = hello_random() % 4 ? 1 : (uint8_t)(1 + hello_random() % 255),
 		.extensions_len = -1,
 	};
 
@@ -77,7 +88,7 @@ static inline struct hello_parts hello_random_parts(void)
 	hello_random_bytes(h.suites, sizeof(h.suites));
 	hello_random_bytes(h.compression, sizeof(h.compression));
 	h.compression[0] = 0; /* null, without which nobody may ask */
-	if (rand() & 1)
+	if (hello_random() & 1)
 		hello_random_extensions(&h);
 	return h;
 }

@@ -29,7 +29,7 @@ struct meeting {
 	unsigned fault_at; /* for `fault` */
 	unsigned from_client, from_server, hello_verifies;
 	unsigned from_client_junk; /* for `fault` */
-	unsigned datagram_max; /* the longest that we sent */
+	unsigned datagram_max;     /* the longest that we sent */
 	struct peer_queue late;
 	bool late_from_client;
 

@@ -548,8 +548,8 @@ static enum fault junk_before_finished(struct meeting *m, bool from_client, unsi
 	if (!from_client || record[4] != 1 || m->from_client_junk++ > 0)
 		return FAULT_NONE;
 	junk[m->fault_at ? 19 : 12] = 40;
-	for (uint8_t i = 0; i < JUNK_RECORDS; i++) {
-		junk[10] = i;
+	for (unsigned i = 0; i < JUNK_RECORDS; i++) {
+		junk[10] = (uint8_t)i;
 		meeting_inject(m, junk, m->fault_at ? 60 : 53);
 	}
 	return FAULT_NONE;

@@ -572,10 +572,11 @@ static void h19_close_notify_both_ways(void **state)
 {
 	struct fixture *f = *state;
 	struct rig_record close = data_record(3, 5);
-	uint32_t slot = rig_install(&f->rig, 3, false);
 	struct record_op op;
 	uint8_t payload[1500];
+	uint32_t slot;
 
+	rig_install(&f->rig, 3, false);
 	close.type = CONTENT_ALERT;
 	close.payload = "\1\0";
 	close.payload_len = 2;
