@@ -15,7 +15,8 @@ enum {
 	UPLINK_ROOM_PER_MESSAGE = 2 * SPSC_ALIGN,
 	SEQUENCE_LAST = 1 << 10 /* kept for alerts: RFC 6347 4.1 */
 };
-#define SEQUENCE_MAX ((1ULL << 48) - 1)
+#define TX_STUCK_MAX_NS 100000000ULL
+#define SEQUENCE_MAX    ((1ULL << 48) - 1)
 
 static size_t ip_overhead(const struct path *path)
 {
@@ -61,6 +62,16 @@ void send_frame(struct worker *w, struct rte_mbuf *mbuf)
 	w->tx[w->tx_count++] = mbuf;
 }
 
+/* The port has taken nothing for too long (a vhost peer that is gone, a link that is down): what waits for it
+ * is dropped, as UDP would be, so that nothing else waits with it. */
+static void drop_stuck(struct worker *w)
+{
+	counter_add(&w->counters->frames_out_dropped, w->tx_count);
+	rte_pktmbuf_free_bulk(w->tx, w->tx_count);
+	w->tx_count = 0;
+	w->tx_stuck_ns = 0;
+}
+
 void send_flush(struct worker *w)
 {
 	uint64_t bytes = 0;
@@ -78,6 +89,12 @@ void send_flush(struct worker *w)
 	w->tx_count -= sent;
 	counter_add(&w->counters->frames_out, sent);
 	counter_add(&w->counters->bytes_out, bytes);
+	if (sent || w->tx_count == 0)
+		w->tx_stuck_ns = 0;
+	else if (w->tx_stuck_ns == 0)
+		w->tx_stuck_ns = w->now_ns;
+	else if (w->now_ns - w->tx_stuck_ns > TX_STUCK_MAX_NS)
+		drop_stuck(w);
 }
 
 bool send_datagram(struct worker *w, const struct path *path, const void *payload, size_t payload_len)

@@ -162,6 +162,7 @@ unsigned worker_poll(struct worker *w, uint64_t now_ns)
 	struct burst *b = &w->burst;
 	unsigned work;
 
+	w->now_ns = now_ns;
 	work = worker_read_mail(w, now_ns); /* install, remove, transmit: applied between bursts only */
 	stage_end(w, STAGE_MAIL);
 	receive_burst(w, b);

@@ -99,6 +99,8 @@ struct worker {
 
 	unsigned spare_count; /* empty mbufs for the application's messages */
 	struct rte_mbuf *spare[BURST_SEND];
+	uint64_t now_ns;      /* of this turn */
+	uint64_t tx_stuck_ns; /* since when the port has taken nothing; 0: it takes */
 	unsigned tx_count;
 	struct rte_mbuf *tx[TX_PENDING];
 	struct burst burst;

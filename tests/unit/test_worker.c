@@ -1042,6 +1042,29 @@ static void stop_closes_every_session(void **state)
 	assert_int_equal(sent, 60);
 }
 
+/* O05's sibling on the other side: a port that takes nothing more costs frames, and does not keep the gateway
+ * from stopping. */
+static void a_port_that_takes_nothing_blocks_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct sluice_ref ref = session_ref(f->rig.worker->sessions, rig_install(&f->rig, 3, false));
+
+	for (uint32_t device = 10; device < 60; device++)
+		rig_install(&f->rig, device, false);
+	while (!rte_ring_full(f->rig.tx))
+		send_down(f, ref, 4, 0);
+	for (unsigned i = 0; i < 400; i++)
+		send_down(f, ref, 4, 0);
+	assert_int_equal(counter_get(&f->rig.link.counters->frames_out_dropped), 0);
+	f->now_ns += 200000000ULL;
+	turn(f);
+	assert_true(counter_get(&f->rig.link.counters->frames_out_dropped) > 0);
+	send_one(f, data_record(3, 1));
+	expect_data(f, 1);
+	post(f, MAIL_STOP, NULL, 0, NULL, 0);
+	assert_int_equal(worker_run(f->rig.worker), 0);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -1089,6 +1112,7 @@ int main(void)
 		T(flights_are_sent_and_records_reinjected),
 		T(o12_idle_sessions_expire),
 		T(stop_closes_every_session),
+		T(a_port_that_takes_nothing_blocks_nothing),
 	};
 
 	if (rte_eal_init(RTE_DIM(eal), eal) < 0)
