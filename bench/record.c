@@ -110,9 +110,9 @@ struct setting {
 	const struct bench_case *c;
 	struct record_choice choice;
 	struct record_crypto *crypto;
-	uint8_t *table; /* of sessions */
-	size_t table_len;
-	size_t line; /* bytes of a session in it */
+	uint8_t *table;   /* of sessions */
+	size_t table_len; /* 0: shared */
+	size_t line;      /* bytes of a session in it */
 	uint32_t *draws;
 	unsigned drawn;
 	uint8_t *records;  /* batch slots, worked on in place */
@@ -133,9 +133,9 @@ static uint64_t random_next(void)
 
 static void setting_fini(struct setting *s)
 {
-	for (unsigned i = 0; s->table && !s->c->subject->sessions_are_bytes && i < s->c->sessions; i++)
+	for (unsigned i = 0; s->table_len > 0 && i < s->c->sessions; i++)
 		s->c->subject->session_fini(s->table + i * s->line, s->c->protection);
-	if (s->table)
+	if (s->table_len > 0)
 		(void)munmap(s->table, s->table_len);
 	record_crypto_free(s->crypto);
 	free(s->draws);
@@ -153,21 +153,61 @@ static void *pages_get(size_t len)
 	return memory;
 }
 
+static const struct secrets secrets = {
+	.key = {[0 ... 31] = 0x5a},
+	.salt = {[0 ... 3] = 0x5a},
+	.mac_key = {[0 ... 31] = 0x5a},
+};
+
+/* A table of sessions that are bytes, for as many as there ever are: made once and used by all who agree on
+ * what a session is. That is all the AEADs (whose keys and salts are the same byte over and over), and both
+ * kinds of CBC. NULL when out of memory.
+ */
+static uint8_t *table_shared(const struct bench_case *c)
+{
+	static struct {
+		int (*session_init)(void *, enum protection_id, const struct secrets *);
+		size_t line;
+		uint8_t *table;
+	} tables[4];
+	const struct subject *subject = c->subject;
+	size_t line = subject->session_size(c->protection);
+	unsigned at = 0;
+
+	while (at < 4 && tables[at].table &&
+	       (tables[at].line != line || tables[at].session_init != subject->session_init))
+		at++;
+	if (at == 4)
+		return NULL;
+	if (tables[at].table)
+		return tables[at].table;
+	tables[at].table = pages_get(line * session_counts[SESSION_COUNTS - 1]);
+	tables[at].line = line;
+	tables[at].session_init = subject->session_init;
+	if (!tables[at].table || subject->session_init(tables[at].table, c->protection, &secrets))
+		return NULL;
+	if (protection_get(c->protection)->aead && subject->session_init == key_init)
+		memset(tables[at].table, 0x5a, line);
+	for (size_t i = 1; i < session_counts[SESSION_COUNTS - 1]; i++)
+		memcpy(tables[at].table + i * line, tables[at].table, line);
+	return tables[at].table;
+}
+
 static int table_make(struct setting *s)
 {
 	const struct subject *subject = s->c->subject;
-	struct secrets secrets;
 
-	memset(&secrets, 0x5a, sizeof secrets);
 	s->line = subject->session_size(s->c->protection);
+	if (subject->sessions_are_bytes) {
+		s->table = table_shared(s->c);
+		return s->table ? 0 : -ENOMEM;
+	}
 	s->table_len = (s->line * s->c->sessions + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
 	s->table = pages_get(s->table_len);
 	if (!s->table)
 		return -ENOMEM;
 	for (unsigned i = 0; i < s->c->sessions; i++) {
-		if (i > 0 && subject->sessions_are_bytes)
-			memcpy(s->table + i * s->line, s->table, s->line);
-		else if (subject->session_init(s->table + i * s->line, s->c->protection, &secrets))
+		if (subject->session_init(s->table + i * s->line, s->c->protection, &secrets))
 			return -ENOMEM;
 	}
 	return 0;
