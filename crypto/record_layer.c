@@ -153,22 +153,33 @@ static void sort_by_blocks(struct group *g)
 	memcpy(g->op, sorted, g->count * sizeof sorted[0]);
 }
 
-static inline void group_clear(struct group *g)
+/* A group as it grows. Kept apart from struct group so that all of it stays in registers: a chain of
+ * additions in memory costs more than all the rest.
+ */
+struct growth {
+	unsigned count;
+	unsigned last_blocks;
+	uint8_t first_protection;
+	uint8_t mixed;
+	bool out_of_order;
+};
+
+static inline void group_add(struct group *g, struct growth *growth, struct record_op *op, unsigned blocks)
 {
-	g->count = 0;
-	g->mixed = 0;
-	g->out_of_order = false;
+	if (growth->count == 0)
+		growth->first_protection = op->protection;
+	growth->mixed |= op->protection ^ growth->first_protection;
+	growth->out_of_order |= blocks < growth->last_blocks;
+	growth->last_blocks = blocks;
+	g->op[growth->count] = op;
+	g->blocks[growth->count++] = (uint16_t)blocks;
 }
 
-/* Adds an op of so many blocks. The common case, equal protection and ascending length, costs no more. */
-static inline void group_add(struct group *g, struct record_op *op, unsigned blocks)
+static inline void group_close(struct group *g, const struct growth *growth)
 {
-	if (g->count > 0) {
-		g->mixed |= op->protection ^ g->op[0]->protection;
-		g->out_of_order |= blocks < g->blocks[g->count - 1];
-	}
-	g->op[g->count] = op;
-	g->blocks[g->count++] = (uint16_t)blocks;
+	g->count = growth->count;
+	g->mixed = growth->mixed;
+	g->out_of_order = growth->out_of_order;
 }
 
 static void run_one(struct record_crypto *crypto, struct group *g, bool open)
@@ -192,16 +203,18 @@ static void run(struct record_crypto *crypto, struct group *g, bool open)
 {
 	while (g->mixed) {
 		unsigned protection = g->op[0]->protection;
-		unsigned count = g->count;
+		struct growth here = {0};
+		struct growth later = {0};
 		struct group one;
 
-		group_clear(&one);
-		group_clear(g);
-		for (unsigned i = 0; i < count; i++) {
-			struct group *to = g->op[i]->protection == protection ? &one : g;
-
-			group_add(to, g->op[i], g->blocks[i]);
+		for (unsigned i = 0; i < g->count; i++) {
+			if (g->op[i]->protection == protection)
+				group_add(&one, &here, g->op[i], g->blocks[i]);
+			else
+				group_add(g, &later, g->op[i], g->blocks[i]); /* at i or before it */
 		}
+		group_close(&one, &here);
+		group_close(g, &later);
 		run_one(crypto, &one, open);
 	}
 	if (g->count > 0)
@@ -239,10 +252,10 @@ static void open_finish(struct record_op *op)
 
 void record_open_burst(struct record_crypto *crypto, struct record_op *ops, unsigned count)
 {
+	struct growth growth = {0};
 	struct group g;
 
 	always_assert(count <= RECORD_BURST_MAX);
-	group_clear(&g);
 	for (unsigned i = 0; i < count; i++) {
 		struct record_op *op = &ops[i];
 		const struct shape *shape = &crypto->shape[op->protection];
@@ -254,8 +267,9 @@ void record_open_burst(struct record_crypto *crypto, struct record_op *ops, unsi
 		if (len < shape->least || len > shape->most || (len & shape->remainder) ||
 		    op->cid_len > RECORD_CID_MAX)
 			continue;
-		group_add(&g, op, (len + BLOCK - 1) / BLOCK);
+		group_add(&g, &growth, op, (len + BLOCK - 1) / BLOCK);
 	}
+	group_close(&g, &growth);
 	run(crypto, &g, true);
 	for (unsigned i = 0; i < count; i++)
 		open_finish(&ops[i]);
@@ -265,10 +279,10 @@ void record_open_burst(struct record_crypto *crypto, struct record_op *ops, unsi
 
 void record_seal_burst(struct record_crypto *crypto, struct record_op *ops, unsigned count)
 {
+	struct growth growth = {0};
 	struct group g;
 
 	always_assert(count <= RECORD_BURST_MAX);
-	group_clear(&g);
 	for (unsigned i = 0; i < count; i++) {
 		struct record_op *op = &ops[i];
 		const struct shape *shape = &crypto->shape[op->protection];
@@ -285,8 +299,9 @@ void record_seal_burst(struct record_crypto *crypto, struct record_op *ops, unsi
 			iv_source_take(&crypto->iv, op->fragment);
 		if (op->cid_len)
 			op->fragment[op->payload_offset + op->payload_len++] = op->type;
-		group_add(&g, op, (op->payload_len + BLOCK - 1U) / BLOCK);
+		group_add(&g, &growth, op, (op->payload_len + BLOCK - 1U) / BLOCK);
 	}
+	group_close(&g, &growth);
 	run(crypto, &g, false);
 	for (unsigned i = 0; i < count; i++)
 		ops[i].payload_len -= ops[i].ok && ops[i].cid_len;
