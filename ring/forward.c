@@ -154,6 +154,23 @@ static void print_peer(const struct sluice_address *peer)
 	printf(" peer [%s]:%u", text, (unsigned)ntohs(peer->port));
 }
 
+/* The identities; the credential's own name where it stands for them and could not be written as text. */
+static void print_identities(const struct sluice_session_up *up)
+{
+	struct sluice_field field = {0};
+	bool named = false;
+
+	while (sluice_field_next(up, &field)) {
+		if (field.type == SLUICE_FIELD_IDENTITY)
+			named = true;
+		else if (field.type != SLUICE_FIELD_CREDENTIAL_ID || named ||
+			 up->identity != SLUICE_IDENTITY_CREDENTIAL)
+			continue;
+		putchar(' ');
+		print_text(field.bytes, field.len);
+	}
+}
+
 static void print_up(const struct forward *f, const struct sluice_session_up *up, uint32_t slot)
 {
 	static const char *const kinds[] = {
@@ -163,17 +180,11 @@ static void print_up(const struct forward *f, const struct sluice_session_up *up
 		[SLUICE_IDENTITY_AE_ID] = "AE-ID",
 		[SLUICE_IDENTITY_LWM2M_ENDPOINT] = "LwM2M endpoint",
 	};
-	struct sluice_field field = {0};
 
 	printf("up   ");
 	print_source(f, slot);
 	printf(" %s", up->identity < sizeof(kinds) / sizeof(kinds[0]) ? kinds[up->identity] : "identity");
-	while (sluice_field_next(up, &field)) {
-		if (field.type != SLUICE_FIELD_IDENTITY)
-			continue;
-		putchar(' ');
-		print_text(field.bytes, field.len);
-	}
+	print_identities(up);
 	print_peer(&up->peer);
 	putchar('\n');
 }

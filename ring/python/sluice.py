@@ -102,6 +102,13 @@ class SessionUp:
     has_cid: bool
     again: bool
 
+    @property
+    def name(self):
+        """For a person: the identities, or the credential's own name where it stands for them."""
+        if self.identity_kind == Identity.CREDENTIAL and not self.identities:
+            return self.credential_id
+        return " or ".join(self.identities) or "anonymous"
+
 
 @dataclass(frozen=True)
 class Data:

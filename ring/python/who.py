@@ -15,7 +15,7 @@ def main():
     with sluice.attach(arguments.ring) as ring:
         for message in ring:
             if isinstance(message, sluice.SessionUp):
-                names[message.ref] = " or ".join(message.identities) or "anonymous"
+                names[message.ref] = message.name
                 print("up  ", names[message.ref], "from %s:%u" % message.peer, flush=True)
             elif isinstance(message, sluice.SessionDown):
                 print("down", names.pop(message.ref, "?"), message.reason, flush=True)

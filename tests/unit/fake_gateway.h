@@ -122,6 +122,19 @@ static inline bool fake_session_up(struct fake_gateway *g, struct sluice_ref ref
 			    (uint32_t)sizeof(up) + up.fields_len);
 }
 
+/* A session whose credential has no registree record. */
+static inline bool fake_session_up_by_name(struct fake_gateway *g, struct sluice_ref ref, const char *name)
+{
+	uint8_t message[512];
+	struct sluice_session_up up = {
+		.ref = ref, .credential = SLUICE_CREDENTIAL_PSK, .identity = SLUICE_IDENTITY_CREDENTIAL};
+
+	up.fields_len = (uint16_t)fake_field(message + sizeof(up), SLUICE_FIELD_CREDENTIAL_ID, name);
+	memcpy(message, &up, sizeof(up));
+	return uplink_event(g->uplinks[ref.worker], SLUICE_SESSION_UP, message,
+			    (uint32_t)sizeof(up) + up.fields_len);
+}
+
 static inline bool fake_session_down(struct fake_gateway *g, struct sluice_ref ref)
 {
 	struct sluice_session_down down = {.ref = ref, .reason = SLUICE_REASON_CLOSE_NOTIFY};

@@ -425,6 +425,9 @@ static void identity_is_printed_safely(void **state)
 	assert_true(fake_session_up(&f->gateway, ref_of(0), "C\x1b[2J\\x", false));
 	fake_publish(&f->gateway);
 	expect_output(f, "AE-ID C\\x1b[2J\\x5cx peer [::ffff:192.0.2.7]:");
+	assert_true(fake_session_up_by_name(&f->gateway, ref_of(1), "psk1"));
+	fake_publish(&f->gateway);
+	expect_output(f, "credential psk1 peer ");
 	assert_true(fake_session_down(&f->gateway, ref_of(0)));
 	fake_publish(&f->gateway);
 	expect_output(f, "closed by the peer");
