@@ -74,7 +74,7 @@ static void print_memory_plan(const struct config *c)
 	       "  large keys        %14zu bytes (CBC and AES-256 sessions; resident only when used)\n"
 	       "  address index     %14zu bytes\n"
 	       "  other             %14zu bytes\n"
-	       "  total             %14zu bytes, %.1f per session\n"
+	       "  total             %14zu bytes, %.1f per session without large keys\n"
 	       "workers: %u, together %zu bytes\n",
 	       c->sessions.max, c->handshakes.max, m.rx, m.tx, m.big, m.index, m.other, m.total,
 	       m.per_session, c->workers.count, m.total * c->workers.count);

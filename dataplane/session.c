@@ -78,7 +78,7 @@ struct session_table *session_table_new(const struct session_limits *limits, con
 	if (!t)
 		return NULL;
 	memset(t, 0, sizeof(*t));
-	err = session_memory_map(&t->memory, layout.size);
+	err = session_memory_map(&t->memory, layout.size, layout.at_start);
 	if (err)
 		goto err_map;
 	t->head = (struct session_head *)(void *)t->memory.base;

@@ -86,10 +86,10 @@ struct session_limits {
 	uint16_t worker; /* goes into refs and CIDs */
 };
 
-/* What the table will take, in bytes, without taking it. */
+/* What the table will take, in bytes, without taking it: big as it is used, all else at once. */
 struct session_memory {
 	size_t rx, tx, big, index, other, total;
-	double per_session; /* total / max */
+	double per_session; /* all but big, by max: what a session with a 128-bit AEAD key takes */
 };
 /* All 0 for limits that session_table_new() refuses: no session at all, more than 2^24 with the reserved
  * ones, a worker above 255, big_max above max. */

@@ -7,8 +7,9 @@
  *   3. the same made huge with MADV_COLLAPSE (Linux 6.1), whatever the system's setting;
  *   4. anonymous transparent huge pages: as fast, but another process cannot attach them;
  *   5. a memfd of 4 KiB pages.
- * All of it is taken at start, every page: it cannot run out later, and no page fault, which takes up to a
- * millisecond for a huge page, comes between two bursts. All of it is kept out of core dumps.
+ * What every session needs is taken at start, page by page: it cannot run out later, and no page fault, which
+ * takes up to a millisecond for a huge page, comes between two bursts. Only the pool of large keys comes into
+ * memory as it is used: it is the last area, and mostly empty. All of it is kept out of core dumps.
  */
 #include "dataplane/session_table.h"
 
@@ -47,6 +48,7 @@ int session_layout_make(const struct session_limits *limits, struct session_layo
 {
 	uint64_t slots = (uint64_t)limits->max + limits->reserved_max;
 	uint64_t ticks = (uint64_t)limits->idle_timeout_s + 2;
+	size_t page;
 
 	memset(out, 0, sizeof(*out));
 	if (limits->max == 0 || slots > SESSION_SLOTS_MAX || limits->worker >= SESSION_WORKERS_MAX ||
@@ -65,8 +67,10 @@ int session_layout_make(const struct session_limits *limits, struct session_layo
 	area_place(out, AREA_INDEX, (uint64_t)out->buckets + out->overflow, sizeof(struct index_bucket));
 	area_place(out, AREA_RX, slots, sizeof(struct session_rx));
 	area_place(out, AREA_TX, slots, sizeof(struct session_tx));
+	page = out->size < huge_page ? small_page : huge_page;
+	out->size = out->at_start = round_up(out->size, page);
 	area_place(out, AREA_BIG, out->bigs, sizeof(struct session_big));
-	out->size = round_up(out->size, out->size < huge_page ? small_page : huge_page);
+	out->size = round_up(out->size, page);
 	return 0;
 }
 
@@ -79,11 +83,11 @@ void session_memory_plan(const struct session_limits *limits, struct session_mem
 		return;
 	out->rx = l.area[AREA_RX].count * l.area[AREA_RX].entry_size;
 	out->tx = l.area[AREA_TX].count * l.area[AREA_TX].entry_size;
-	out->big = l.area[AREA_BIG].count * l.area[AREA_BIG].entry_size;
+	out->big = l.size - l.at_start;
 	out->index = l.area[AREA_INDEX].count * l.area[AREA_INDEX].entry_size;
 	out->total = l.size;
 	out->other = out->total - out->rx - out->tx - out->big - out->index;
-	out->per_session = (double)out->total / limits->max;
+	out->per_session = (double)l.at_start / limits->max;
 }
 
 /* Whether madvise() gets transparent huge pages, for "enabled" (private memory) or "shmem_enabled". */
@@ -154,20 +158,20 @@ static bool collapse(uint8_t *start, size_t size)
 }
 
 /* Every page, so that there is none left to wait for. */
-static bool populate(const struct session_memory_map *m)
+static bool populate(const struct session_memory_map *m, size_t size)
 {
-	if (madvise(m->base, m->size, MADV_POPULATE_WRITE) == 0)
+	if (madvise(m->base, size, MADV_POPULATE_WRITE) == 0)
 		return true;
 	if (errno != EINVAL)
 		return false;
-	for (size_t at = 0; at < m->size; at += small_page) /* Linux before 5.14 */
+	for (size_t at = 0; at < size; at += small_page) /* Linux before 5.14 */
 		touch(m->base + at);
 	return true;
 }
 
-static bool map_shared(struct session_memory_map *m)
+static bool map_shared(struct session_memory_map *m, size_t at_start)
 {
-	bool large = m->size >= huge_page;
+	bool large = at_start >= huge_page;
 
 	if (large && (m->fd = memfd_map(m, MFD_HUGETLB)) >= 0) {
 		m->pages = SESSION_PAGES_RESERVED;
@@ -179,7 +183,7 @@ static bool map_shared(struct session_memory_map *m)
 	if (large && transparent_allowed("shmem_enabled") && madvise(m->base, m->size, MADV_HUGEPAGE) == 0)
 		m->pages = SESSION_PAGES_ADVISED;
 	else if (large && collapse(m->base, huge_page))
-		m->pages = collapse(m->base, m->size) ? SESSION_PAGES_COLLAPSED : SESSION_PAGES_MIXED;
+		m->pages = collapse(m->base, at_start) ? SESSION_PAGES_COLLAPSED : SESSION_PAGES_MIXED;
 	else
 		m->pages = SESSION_PAGES_SMALL;
 	return true;
@@ -201,16 +205,16 @@ static bool map_anonymous(struct session_memory_map *m)
 	return true;
 }
 
-int session_memory_map(struct session_memory_map *m, size_t size)
+int session_memory_map(struct session_memory_map *m, size_t size, size_t at_start)
 {
 	*m = (struct session_memory_map){.size = size, .fd = -1, .pages = SESSION_PAGES_SMALL};
 	m->base = address_space(size);
 	if (!m->base)
 		return -ENOMEM;
-	if ((!map_shared(m) || (m->pages == SESSION_PAGES_SMALL && size >= huge_page)) && !map_anonymous(m) &&
-	    m->fd < 0)
+	if ((!map_shared(m, at_start) || (m->pages == SESSION_PAGES_SMALL && at_start >= huge_page)) &&
+	    !map_anonymous(m) && m->fd < 0)
 		goto err_map;
-	if (madvise(m->base, size, MADV_DONTDUMP) /* keys */ || !populate(m))
+	if (madvise(m->base, size, MADV_DONTDUMP) /* keys */ || !populate(m, at_start))
 		goto err_map;
 	return 0;
 

@@ -32,7 +32,8 @@ _Static_assert(sizeof(struct index_bucket) == 64, "one cache line");
 enum session_area { AREA_WHEEL, AREA_INDEX, AREA_RX, AREA_TX, AREA_BIG, SESSION_AREAS };
 
 struct session_layout {
-	uint64_t size; /* of the mapping */
+	uint64_t size;     /* of the mapping */
+	uint64_t at_start; /* of them in memory from the start; behind them the big pool */
 	uint32_t slots, buckets, overflow, bigs, wheel_size;
 	uint32_t wheel_width; /* ticks per age bucket */
 	struct {
@@ -83,7 +84,7 @@ _Static_assert(offsetof(struct session_table, lines) == 0, "session.h looks for 
 
 /* session_memory.c: start and stop. 0, -EINVAL or -ENOMEM. */
 int session_layout_make(const struct session_limits *limits, struct session_layout *out);
-int session_memory_map(struct session_memory_map *m, size_t size);
+int session_memory_map(struct session_memory_map *m, size_t size, size_t at_start);
 int session_memory_attach(struct session_memory_map *m, int fd);
 void session_memory_unmap(struct session_memory_map *m);
 

@@ -63,7 +63,7 @@ static void the_plan_is_the_mapping(void **state)
 		assert_int_equal(m.size, plan.total);
 		assert_int_equal(plan.rx + plan.tx + plan.big + plan.index + plan.other, plan.total);
 		assert_true(m.not_dumped);
-		assert_int_equal(m.resident, plan.total);
+		assert_int_equal(m.resident, plan.total - plan.big);
 		session_table_free(t);
 	}
 }
@@ -74,12 +74,15 @@ static void a_session_takes_256_bytes_at_most(void **state)
 	static const uint32_t counts[] = {100000, 1000000, 10000000, 16000000};
 
 	for (unsigned i = 0; i < 4; i++) {
-		struct session_limits limits = {
-			.max = counts[i], .reserved_max = 4096, .idle_timeout_s = 31536000};
+		struct session_limits limits = {.max = counts[i],
+						.reserved_max = 4096,
+						.big_max = counts[i],
+						.idle_timeout_s = 31536000};
 		struct session_memory plan;
 
 		session_memory_plan(&limits, &plan);
 		assert_true(plan.per_session > 192.0 && plan.per_session <= 256.0);
+		assert_true((double)(plan.total - plan.big) == plan.per_session * counts[i]);
 	}
 }
 
@@ -108,7 +111,7 @@ static void impossible_limits_are_refused(void **state)
 /* Each kind of pages that this system has holds what is written, reads as zero before, and is not dumped. */
 static void check_kind(struct session_memory_map *m, size_t size)
 {
-	assert_true(populate(m));
+	assert_true(populate(m, size));
 	assert_true(mapping_of(m->base).resident >= size);
 	for (size_t at = 0; at < size; at += 64 * 1024) {
 		assert_int_equal(m->base[at], 0);
@@ -172,6 +175,31 @@ static void the_kind_is_told(void **state)
 	assert_true((session_table_fd(t) >= 0) == (pages != SESSION_PAGES_ANONYMOUS));
 	assert_string_not_equal(session_pages_text(pages), "unknown");
 	assert_string_equal(session_pages_text((enum session_pages)77), "unknown");
+	session_table_free(t);
+}
+
+/* The pool of large keys takes memory only from those who use it. */
+static void large_keys_come_into_memory_as_they_are_used(void **state)
+{
+	enum { COUNT = 100000, BIGS = 30000 };
+	struct session_limits limits = {
+		.max = COUNT, .reserved_max = 100, .big_max = COUNT, .idle_timeout_s = 600};
+	struct session_table *t = session_table_new(&limits, test_cid_key, test_tick_ns(1));
+	size_t before, after;
+
+	assert_non_null(t);
+	for (uint32_t i = 0; i < COUNT - BIGS; i++)
+		(void)test_open(t, i, test_tick_ns(2));
+	before = mapping_of(t->head).resident;
+	for (uint32_t i = 0; i < BIGS; i++) {
+		struct session_install in = test_install(t, session_reserve(t), COUNT + i);
+		uint32_t replaced, evicted;
+
+		in.protection = PROTECTION_AES_128_CBC_ETM;
+		assert_int_equal(session_install(t, &in, test_tick_ns(3), &replaced, &evicted), 0);
+	}
+	after = mapping_of(t->head).resident;
+	assert_in_range(after - before, BIGS * 192UL, BIGS * 192UL + 2 * huge_page);
 	session_table_free(t);
 }
 
@@ -332,6 +360,7 @@ int main(void)
 		cmocka_unit_test(impossible_limits_are_refused),
 		cmocka_unit_test(every_kind_of_pages_works),
 		cmocka_unit_test(the_kind_is_told),
+		cmocka_unit_test(large_keys_come_into_memory_as_they_are_used),
 		cmocka_unit_test(keys_are_wiped),
 		cmocka_unit_test(nothing_is_left_behind),
 		cmocka_unit_test(another_process_attaches_it),
