@@ -42,7 +42,7 @@ gateway)
 cse)
 	wait_for /run/sluice/application.sock
 	coap-server-notls -A 127.0.0.1 -p 5683 &
-	exec sluice-forward --socket /run/sluice/application.sock --backend 127.0.0.1:5683
+	exec sluice-forward --ring /run/sluice/application.sock --backend 127.0.0.1:5683
 	;;
 swarm)
 	wait_for /run/sluice/gateway.sock
