@@ -11,7 +11,7 @@
 #include "ring/sluice.h"
 
 #define EVENT_COUNTERS(X)                                                                                    \
-	X(frames_in, "frames received")                                                                      \
+	X(frames_in, "frames received, from the port or from another worker")                                \
 	X(bytes_in, "bytes received, Ethernet header included")                                              \
 	X(frames_out, "frames sent")                                                                         \
 	X(bytes_out, "bytes sent, Ethernet header included")                                                 \

@@ -35,7 +35,9 @@ static void receive_burst(struct worker *w, struct burst *b)
 	uint64_t bytes = 0;
 	unsigned n;
 
-	b->frames += steer_take(w->steer, w->index, &b->mbufs[b->frames], BURST_RECEIVE);
+	n = steer_take(w->steer, w->index, &b->mbufs[b->frames], BURST_RECEIVE);
+	counter_add(&w->counters->frames_in, n); /* again: it was STEERED at the worker that received it */
+	b->frames += n;
 	b->parsed = b->frames;
 	n = port_receive(&w->port, &b->mbufs[b->frames], BURST_RECEIVE);
 	for (unsigned i = 0; i < n; i++)

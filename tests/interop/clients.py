@@ -66,8 +66,9 @@ def piped(command, payload, seconds):
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as client:
         client.stdin.write(coap_put(payload))
         client.stdin.flush()
-        output, answer = b"", b"bD\x7d\x34tk\xff" + payload[:-1]  # 2.04, piggybacked, our message and token
-        while answer not in output and (left := start + seconds - time.monotonic()) > 0:
+        # 2.01 the first time, 2.04 later; piggybacked, with our message and token.
+        output, answers = b"", [code + b"\x7d\x34tk\xff" + payload[:-1] for code in (b"bA", b"bD")]
+        while not any(answer in output for answer in answers) and (left := start + seconds - time.monotonic()) > 0:
             if not select.select([client.stdout], [], [], left)[0]:
                 break
             chunk = os.read(client.stdout.fileno(), 65536)
@@ -80,7 +81,7 @@ def piped(command, payload, seconds):
             client.wait(1)
         except (BrokenPipeError, subprocess.TimeoutExpired):
             client.terminate()
-    return Result(command, payload, answer in output, took, output)
+    return Result(command, payload, any(answer in output for answer in answers), took, output)
 
 
 def openssl_client(server, credential, payload=PAYLOAD, seconds=10, options=()):
