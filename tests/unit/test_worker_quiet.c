@@ -1,0 +1,165 @@
+/* A turn of the worker's loop on the record path, both directions, neither allocates nor calls the kernel;
+ * with neither there is no lock that could wait. A child process does the turns and is killed for any system
+ * call but its exit.
+ */
+#include <pthread.h>
+#include <rte_eal.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "tests/rig/rig.h"
+#include "tests/unit/quiet.h"
+
+enum { SESSIONS = 32, BURSTS = 30, RECORDS = SESSIONS * BURSTS };
+
+static struct rig rig;
+static struct sluice *app;
+
+static void *attach_main(void *unused)
+{
+	(void)unused;
+	app = sluice_attach(rig.socket);
+	return NULL;
+}
+
+static void set_up(void)
+{
+	pthread_t thread;
+
+	rig_defaults(&rig);
+	rig_open(&rig);
+	rig_listen(&rig);
+	assert_int_equal(pthread_create(&thread, NULL, attach_main, NULL), 0);
+	rig_accept(&rig, 1, 1 << 20, 1 << 20);
+	pthread_join(thread, NULL);
+	assert_non_null(app);
+}
+
+/* Frames wait at the port and answers in the ring. */
+static void prepare(void)
+{
+	struct rig_record records[SESSIONS];
+	uint8_t cids[SESSIONS][CID_LEN];
+	struct sluice_ref refs[SESSIONS];
+
+	for (uint32_t i = 0; i < SESSIONS; i++) {
+		uint32_t slot = rig_install(&rig, i, i % 2);
+
+		session_cid(rig.worker->sessions, slot, cids[i]);
+		refs[i] = session_ref(rig.worker->sessions, slot);
+	}
+	for (uint64_t seq = 1; seq <= BURSTS; seq++) {
+		for (uint32_t i = 0; i < SESSIONS; i++) {
+			records[i] = (struct rig_record){.device = i,
+							 .cid = i % 2 ? cids[i] : NULL,
+							 .epoch_seq = 1ULL << 48 | seq,
+							 .payload = "coap",
+							 .payload_len = 4,
+							 .type = CONTENT_APPLICATION_DATA,
+							 .spoil = seq % 10 == 0};
+			assert_int_equal(sluice_send(app, refs[i], "answer", 6, 0), 0);
+		}
+		rig_send(&rig, records, SESSIONS);
+	}
+	sluice_flush(app);
+}
+
+/* Exit status of the child: 0 when every record came through. */
+static int do_turns(void)
+{
+	const struct worker_counters *c = rig.link.counters;
+	unsigned before = allocator_calls;
+
+	for (unsigned i = 0; i < 4 * BURSTS; i++)
+		worker_poll(rig.worker, rig.now_ns);
+	if (allocator_calls != before)
+		return 1;
+	if (counter_get(&c->records[RECORD_APP]) + counter_get(&c->records[RECORD_DROP_AUTH]) != RECORDS)
+		return 2;
+	return counter_get(&c->records_out) == RECORDS ? 0 : 3;
+}
+
+static int child_end(int (*job)(void))
+{
+	pid_t child = fork();
+	int status;
+
+	assert_true(child >= 0);
+	if (child == 0) {
+		forbid_system_calls();
+		_exit(job());
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	return status;
+}
+
+static int call_the_kernel(void)
+{
+	return getppid() > 0;
+}
+
+static void a_turn_neither_allocates_nor_calls_the_kernel(void **state)
+{
+	int status;
+
+	(void)state;
+	set_up();
+	prepare();
+	status = child_end(do_turns);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		skip();
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* The positive controls. */
+static void a_system_call_would_be_noticed(void **state)
+{
+	int status = child_end(call_the_kernel);
+
+	(void)state;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		skip();
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGSYS);
+}
+
+static void an_allocation_would_be_noticed(void **state)
+{
+	void *volatile memory; /* or the compiler leaves both calls out */
+	unsigned before = allocator_calls;
+
+	(void)state;
+	memory = malloc(1);
+	free(memory);
+	assert_int_equal(allocator_calls, before + 2);
+}
+
+int main(void)
+{
+	char *eal[] = {(char[]){"test_worker_quiet"},
+		       (char[]){"--no-huge"},
+		       (char[]){"-m"},
+		       (char[]){"128"},
+		       (char[]){"--no-pci"},
+		       (char[]){"--no-shconf"},
+		       (char[]){"--no-telemetry"},
+		       (char[]){"-l"},
+		       (char[]){"0"},
+		       (char[]){"--log-level=error"}};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_system_call_would_be_noticed),
+		cmocka_unit_test(an_allocation_would_be_noticed),
+		cmocka_unit_test(a_turn_neither_allocates_nor_calls_the_kernel),
+	};
+
+	if (rte_eal_init(RTE_DIM(eal), eal) < 0)
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
