@@ -1,0 +1,232 @@
+/* What a handshake costs the gateway: the CPU time of the control thread from the ClientHello with a valid
+ * cookie to keys that are ready to be installed, the client's share left out. The client is wolfSSL, in
+ * memory, over an ideal way. The time is that of one handshake.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/machine.h"
+#include "bench/shim.h"
+#include "controlplane/handshake.h"
+#include "crypto/secret.h"
+#include "dataplane/record.h"
+#include "tests/unit/peer.h"
+#include "tests/unit/pki.h"
+
+enum { SAMPLES_MAX = 2000 };
+
+struct handshake_case {
+	const char *name;
+	struct peer_options options;
+	struct tls *tls;
+	unsigned samples;
+};
+
+/* One handshake under way. */
+struct run {
+	const struct handshake_case *c;
+	struct peer *peer;
+	struct handshake *handshake;
+	struct cookie_secrets secrets;
+	struct handshake_start start;
+	uint64_t cycles; /* ours */
+	bool done;
+};
+
+static const uint8_t psk[16] = "sixteen bytes ok";
+static struct machine machine;
+
+static int find_psk(void *store, const char *tenant, const uint8_t *identity, size_t len,
+		    struct psk_credential *out)
+{
+	memset(out, 0, sizeof *out);
+	memcpy(out->key, psk, sizeof psk);
+	out->key_len = sizeof psk;
+	registree_by_credential(&out->registree, identity, len);
+	return 1;
+}
+
+static const struct credential_store store = {.name = "bench", .find_psk = find_psk};
+
+static void finish(struct run *r)
+{
+	_Alignas(8) uint8_t up[SESSION_UP_MAX];
+	struct session_install install;
+
+	r->done =
+		handshake_install(r->handshake, &install) == 0 && handshake_session_up(r->handshake, up) > 0;
+	secret_wipe(&install, sizeof install);
+}
+
+static enum handshake_state take_record(struct run *r, const uint8_t *record, size_t len)
+{
+	uint64_t start = tsc_now();
+	enum handshake_state state;
+
+	if (!r->handshake)
+		r->handshake = handshake_new(r->c->tls, &r->start);
+	state = handshake_record(r->handshake, record, len, start);
+	if (state == HANDSHAKE_DONE)
+		finish(r);
+	r->cycles += tsc_now() - start;
+	return state;
+}
+
+static void answer(struct run *r)
+{
+	struct flight *flight = handshake_flight(r->handshake);
+	const uint8_t *datagram;
+	uint32_t at = 0;
+	uint16_t len;
+
+	while ((datagram = flight_next(flight, &at, &len)))
+		(void)peer_wolfssl.run(r->peer, datagram, len);
+	flight_clear(flight);
+}
+
+/* The cookie's exchange is the worker's: bench/hello.c. */
+static void hello(struct run *r, const struct record *record, size_t len)
+{
+	uint8_t verify[HELLO_VERIFY_LEN];
+	const struct cookie_secret *matched;
+	struct client_hello hello;
+
+	switch (cookie_check(&r->secrets, &r->start.path.peer, record, &hello, verify, &matched)) {
+	case HELLO_ANSWER:
+		(void)peer_wolfssl.run(r->peer, verify, sizeof verify);
+		break;
+	case HELLO_VALID:
+		memcpy(r->start.cookie_secret, matched->secret, COOKIE_SECRET_LEN);
+		(void)take_record(r, record->header, len);
+		answer(r);
+		break;
+	default:
+		break;
+	}
+}
+
+static void take_datagram(struct run *r, const uint8_t *datagram, size_t len)
+{
+	enum record_verdict verdict;
+	struct record record;
+	size_t n;
+
+	for (; len > 0 && (n = record_read(datagram, len, &record, &verdict)) > 0; datagram += n, len -= n) {
+		if (!r->handshake)
+			hello(r, &record, n);
+		else if (take_record(r, datagram, n) != HANDSHAKE_GOES_ON ||
+			 handshake_flight(r->handshake)->len > 0)
+			answer(r);
+	}
+}
+
+/* Cycles of ours for one handshake; 0 when it failed. */
+static uint64_t run_one(const struct handshake_case *c)
+{
+	static const uint8_t secret[COOKIE_SECRET_LEN] = {1};
+	static uint8_t datagram[PEER_DATAGRAM_MAX];
+	struct run r = {.c = c,
+			.start.path.peer = {.ip = {[10] = 0xff, [11] = 0xff, 10, 0, 0, 1}, .port = 1}};
+	uint64_t start;
+	size_t len;
+
+	cookie_secrets_init(&r.secrets, secret);
+	r.peer = peer_wolfssl.new(&c->options);
+	(void)peer_wolfssl.run(r.peer, NULL, 0);
+	while (!r.done && (len = peer_wolfssl.take(r.peer, datagram)) > 0)
+		take_datagram(&r, datagram, len);
+	start = tsc_now();
+	handshake_free(r.handshake);
+	r.cycles += tsc_now() - start;
+	r.done &= peer_wolfssl.run(r.peer, NULL, 0) == PEER_CONNECTED;
+	peer_wolfssl.free(r.peer);
+	return r.done ? r.cycles : 0;
+}
+
+static void case_run(struct bench *bench, void *context)
+{
+	const struct handshake_case *c = context;
+	static float samples[SAMPLES_MAX];
+	struct spread cycles;
+	unsigned failed = 0;
+
+	while (bench_next(bench)) {
+		for (unsigned i = 0; i < c->samples; i++) {
+			samples[i] = (float)run_one(c);
+			failed += samples[i] == 0;
+		}
+		cycles = spread_of(samples, c->samples);
+		bench_took(bench, cycles.median / machine.tsc_hz);
+		bench_counter(bench, "us_min", cycles.least / machine.tsc_hz * 1e6);
+		bench_counter(bench, "handshakes_per_s", machine.tsc_hz / cycles.median);
+		bench_counter(bench, "best_per_s", machine.tsc_hz / cycles.least);
+	}
+	if (failed > 0)
+		bench_fail(bench, "a handshake failed");
+}
+
+static struct tls *make_tls(const struct pki *pki, enum config_client_certificate client_certificate)
+{
+	struct config config = {.sessions.cid = true, .handshakes.mtu = 1400, .tls.require_ems = true};
+	struct credentials credentials = {.ops = &store};
+	char error[256] = "";
+	struct tls *t;
+
+	config.tls.certificate = (char *)pki->certificate;
+	config.tls.key = (char *)pki->key;
+	config.tls.trust_anchors = (char *)pki->ca;
+	config.tls.client_certificate = client_certificate;
+	t = tls_new(&config, credentials, error, sizeof error);
+	if (!t)
+		fprintf(stderr, "%s\n", error);
+	return t;
+}
+
+int main(int argc, char **argv)
+{
+	static struct handshake_case cases[] = {
+		{.name = "handshake/psk_ccm_8", .samples = 2000, .options.ciphers = "PSK-AES128-CCM-8"},
+		{.name = "handshake/psk_ccm_8_cid", .samples = 2000, .options.ciphers = "PSK-AES128-CCM-8"},
+		{.name = "handshake/ecdhe_ecdsa_ccm_8",
+		 .samples = 500,
+		 .options.ciphers = "ECDHE-ECDSA-AES128-CCM-8"},
+		{.name = "handshake/ecdhe_ecdsa_ccm_8_client_certificate",
+		 .samples = 300,
+		 .options.ciphers = "ECDHE-ECDSA-AES128-CCM-8"},
+	};
+	struct tls *plain, *mutual;
+	struct pki pki;
+	int ret = 1;
+
+	pki_new(&pki);
+	pki_client(&pki, "device", "device 1", "urn:dev:ops:1", NULL, PKI_GOOD);
+	if (tls_global_init())
+		return 1;
+	plain = make_tls(&pki, CONFIG_CLIENT_CERTIFICATE_NONE);
+	mutual = make_tls(&pki, CONFIG_CLIENT_CERTIFICATE_REQUIRED);
+	machine_measure(&machine);
+	machine_print(&machine, argc, argv);
+	for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct peer_options *o = &cases[i].options;
+
+		cases[i].tls = i == 3 ? mutual : plain;
+		o->psk_identity = "urn:dev:ops:32473-1";
+		o->psk = psk;
+		o->psk_len = sizeof psk;
+		o->ca = i >= 2 ? pki.ca : NULL;
+		o->use_cid = i == 1;
+		o->cid = (const uint8_t *)"cid";
+		o->cid_len = 3;
+		o->certificate = i == 3 ? pki_path(&pki, "device", "pem") : NULL;
+		o->key = i == 3 ? pki_path(&pki, "device", "key") : NULL;
+		bench_register(cases[i].name, case_run, &cases[i]);
+	}
+	if (plain && mutual)
+		ret = bench_run(&argc, argv) ? 1 : 0;
+	tls_free(plain);
+	tls_free(mutual);
+	tls_global_fini();
+	pki_free(&pki);
+	return ret;
+}
