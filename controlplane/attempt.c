@@ -39,12 +39,15 @@ struct attempts *attempts_new(uint32_t max, uint64_t first_ns, uint64_t timeout_
 
 void attempts_free(struct attempts *as)
 {
-	struct attempt *a;
+	struct attempt *next;
 
 	if (!as)
 		return;
-	while ((a = TAILQ_FIRST(&as->ages)))
-		attempt_remove(as, a);
+	for (struct attempt *a = TAILQ_FIRST(&as->ages); a; a = next) {
+		next = TAILQ_NEXT(a, age);
+		handshake_free(a->handshake);
+		free(a);
+	}
 	free(as->table);
 	free(as);
 }

@@ -161,7 +161,7 @@ static void test_timers(void **state)
 {
 	struct attempts *as = attempts_new(10, SECOND_NS, 40 * SECOND_NS);
 	struct attempt *a = begin(as, 1, 0), *b = begin(as, 2, SECOND_NS / 2);
-	uint64_t fired[2][16], ends[2] = {0, 0};
+	uint64_t fired[2][16] = {{0}}, ends[2] = {0, 0};
 	unsigned count[2] = {0, 0};
 
 	while (attempts_count(as) > 0) {
