@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,22 +23,29 @@ from wire import Wire, summary
 SUITES = {0xC0A8: PSK, 0xC0AE: ECDHE_ECDSA}
 
 
-def namespace_name():
-    """sluice-demo, or the next that is free; what a killed demo left behind counts as free."""
+def take_name():
+    """sluice-demo, or the next that is free, with a namespace of that name; and what holds it, until it is closed.
+
+    A socket in the abstract name space is the lock: it goes with us, however we end. A namespace whose lock is free
+    is what a killed demo left behind.
+    """
     for number in range(1, 100):
         name = "sluice-demo" + (f"-{number}" if number > 1 else "")
-        if os.path.exists("/run/netns/" + name):
-            if lab.run("ip", "netns", "pids", name, check=False).strip():
-                continue
-            lab.run("ip", "netns", "delete", name, check=False)
+        lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            lock.bind("\0" + name)
+        except OSError:
+            lock.close()
+            continue
+        lab.run("ip", "netns", "delete", name, check=False)
         lab.run("ip", "netns", "add", name)
-        return name
+        return name, lock
     raise SystemExit("demo: 99 demos are running already")
 
 
 def outside():
     """Makes the named namespace, runs the demo in it, and removes it, however the demo ends."""
-    name, folder = namespace_name(), tempfile.mkdtemp(prefix="sluice-demo-")
+    (name, lock), folder = take_name(), tempfile.mkdtemp(prefix="sluice-demo-")
     command = ["ip", "netns", "exec", name, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
                sys.executable, *sys.argv]
     environment = {**os.environ, "SLUICE_DEMO": name, "SLUICE_DEMO_FOLDER": folder}
@@ -50,6 +58,7 @@ def outside():
     finally:
         lab.run("ip", "netns", "delete", name, check=False)
         shutil.rmtree(folder, ignore_errors=True)
+        lock.close()
 
 
 def tell(unshare, number):
