@@ -14,7 +14,7 @@ static void remember(const struct sluice_session_up *up)
 {
 	struct sluice_field field = {0};
 
-	strcpy(name_of(up->ref), "anonymous");
+	snprintf(name_of(up->ref), 128, "anonymous");
 	while (sluice_field_next(up, &field))
 		if (field.type == SLUICE_FIELD_IDENTITY)
 			snprintf(name_of(up->ref), 128, "%.*s", field.len, (const char *)field.bytes);

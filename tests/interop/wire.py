@@ -3,9 +3,11 @@
 import socket
 import struct
 import threading
-import time
 
 import dtls
+
+SO_TIMESTAMPNS = 35
+
 
 class Datagram:
     """up: towards the gateway. peer: the client's (address, port). records: [] when it is not DTLS."""
@@ -26,6 +28,7 @@ class Wire(threading.Thread):
         self.port, self.datagrams, self.stopping = port, [], False
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
         self.socket.setsockopt(socket.SOL_SOCKET, dtls.SO_RCVBUFFORCE, 1 << 28)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self.socket.bind((interface, 0))
         self.socket.settimeout(0.05)
         self.start()
@@ -33,12 +36,13 @@ class Wire(threading.Thread):
     def run(self):
         while True:
             try:
-                frame = self.socket.recv(65536)
+                frame, extra, _, _ = self.socket.recvmsg(65536, 64)
             except socket.timeout:
                 if self.stopping:
                     return
                 continue
-            datagram = self.datagram(frame, time.monotonic())
+            seconds, nanoseconds = struct.unpack("qq", extra[0][2])  # the kernel's time, not ours of looking
+            datagram = self.datagram(frame, seconds + nanoseconds / 1e9)
             if datagram:
                 self.datagrams.append(datagram)
 
