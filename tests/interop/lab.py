@@ -332,7 +332,7 @@ class TapResult(unittest.TestResult):
         self.count += 1
         name = getattr(test, "_testMethodName", str(test)).replace("test_", "", 1).replace("_", " ")
         for text in detail.splitlines():
-            print("# " + text, file=self.stream)
+            print(text, file=sys.stderr, flush=True)  # meson shows that of a test that failed
         print(f"{'ok' if ok else 'not ok'} {self.count} - {name}{note}", file=self.stream, flush=True)
 
     def addSuccess(self, test):
