@@ -1,6 +1,7 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034,SC2154 # checkout, cache and logs are set by dev, which uses packages_testbed
 # The container testbed: sourced by ./dev. With a Docker engine it is docker compose; without one, the same images and the
 # same containers by buildah and podman, in a store of their own under the cache.
-# shellcheck shell=bash
 
 readonly testbed_store=$cache/containers
 readonly packages_testbed=(buildah podman crun debootstrap)
