@@ -117,6 +117,15 @@ void application_disconnected(struct control *c)
 	tell_workers(c, NULL);
 }
 
+void application_broken(struct control *c, uint32_t attach)
+{
+	if (attach != c->application.attach || c->application.connection_fd < 0)
+		return; /* another one has attached since */
+	log_write(LOG_LEVEL_WARNING,
+		  "the application wrote an impossible index into the ring: it is cut off");
+	application_disconnected(c);
+}
+
 /* The application sends nothing: readable means gone. */
 static bool is_gone(int fd)
 {

@@ -66,6 +66,9 @@ static void take_mail(struct control *c, const struct spsc_message *m)
 	case MAIL_NOT_ANNOUNCED:
 		application_not_announced(c, session->ref);
 		break;
+	case MAIL_UPLINK_BROKEN:
+		application_broken(c, ((const struct mail_uplink *)m->body)->attach);
+		break;
 	case MAIL_UPLINK_RETURNED:
 		application_returned(c, ((const struct mail_uplink *)m->body)->uplink);
 		break;

@@ -71,6 +71,8 @@ int application_open(struct control *c, char *error, size_t error_len);
 void application_close(struct control *c);
 void application_connect(struct control *c);      /* somebody knocks */
 void application_disconnected(struct control *c); /* the one that was attached is gone */
+/* A worker found what cannot be in the ring of attachment number `attach`: that application is cut off. */
+void application_broken(struct control *c, uint32_t attach);
 void application_returned(struct control *c, struct uplink *uplink);
 void application_not_announced(struct control *c, struct sluice_ref ref);
 /* Announces some more of the sessions that it does not know yet. True when there are more to come at once. */

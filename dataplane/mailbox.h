@@ -14,13 +14,15 @@
 
 enum mail_type {
 	/* worker -> control */
-	MAIL_HELLO = 1,         /* mail_hello, the record: a ClientHello with a valid cookie, new handshake */
-	MAIL_RECORD,            /* mail_record, the record: of a handshake in flight */
-	MAIL_FINISHED_AGAIN,    /* mail_session: authentic duplicate Finished, send the last flight again */
-	MAIL_SESSION_ENDED,     /* mail_ended */
-	MAIL_NOT_INSTALLED,     /* mail_ended: INSTALL failed (no room) */
-	MAIL_NOT_ANNOUNCED,     /* mail_session: no room in the uplink for SESSION_UP, announce again later */
-	MAIL_UPLINK_RETURNED,   /* mail_uplink: the worker uses it no more */
+	MAIL_HELLO = 1,       /* mail_hello, the record: a ClientHello with a valid cookie, new handshake */
+	MAIL_RECORD,          /* mail_record, the record: of a handshake in flight */
+	MAIL_FINISHED_AGAIN,  /* mail_session: authentic duplicate Finished, send the last flight again */
+	MAIL_SESSION_ENDED,   /* mail_ended */
+	MAIL_NOT_INSTALLED,   /* mail_ended: INSTALL failed (no room) */
+	MAIL_NOT_ANNOUNCED,   /* mail_session: no room in the uplink for SESSION_UP, announce again later */
+	MAIL_UPLINK_RETURNED, /* mail_uplink: the worker uses it no more */
+	MAIL_UPLINK_BROKEN,   /* mail_uplink: its application wrote what cannot be; nothing more is taken from
+				 it */
 	MAIL_HANDSHAKE_DROPPED, /* mail_session: the pending table gave this handshake up (replaced by a newer
 				   hello) */
 	MAIL_PEER_MOVED,        /* mail_moved: for listings */

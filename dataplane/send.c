@@ -266,6 +266,18 @@ static enum sluice_reason send_check(struct worker *w, struct outbound *out, siz
 	return SLUICE_REASON_NONE;
 }
 
+/* An impossible index in the downlink: the ring takes nothing more, and control is told once, to end the
+ * attachment. */
+static void report_broken(struct worker *w)
+{
+	struct mail_uplink mail = {.uplink = w->uplink, .attach = w->attach};
+
+	if (w->broken_attach == w->attach)
+		return;
+	w->broken_attach = w->attach;
+	mail_to_control(w, MAIL_UPLINK_BROKEN, &mail, sizeof(mail), NULL, 0);
+}
+
 static bool spare_fill(struct worker *w)
 {
 	if (w->spare_count >= BURST_SEND)
@@ -289,6 +301,8 @@ unsigned send_burst(struct worker *w, uint64_t now_ns)
 	    spsc_room(&w->uplink->up) < (uint64_t)BURST_SEND * UPLINK_ROOM_PER_MESSAGE)
 		return 0;
 	taken = take_burst(w, out, &close, &closing);
+	if (unlikely(w->uplink->down.broken))
+		report_broken(w);
 	for (unsigned i = 0; i < taken; i++) {
 		size_t arg;
 		enum sluice_reason reason = send_check(w, &out[i], &arg);

@@ -81,8 +81,9 @@ struct worker {
 	struct pending_table *pending;
 	struct cookie_secrets cookies;
 	struct record_crypto *crypto;
-	struct uplink *uplink; /* NULL: no application attached */
-	uint32_t attach;       /* of that uplink */
+	struct uplink *uplink;  /* NULL: no application attached */
+	uint32_t attach;        /* of that uplink */
+	uint32_t broken_attach; /* the last one that was reported as broken */
 	bool uplink_dirty;
 	bool has_cookies;
 	uint32_t stop_cursor;

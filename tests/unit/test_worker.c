@@ -701,6 +701,21 @@ static void no_application_then_a_new_one(void **state)
 	expect_nothing(f);
 }
 
+/* An application that writes an impossible index is reported once, and the devices notice nothing. */
+static void an_impossible_index_is_reported(void **state)
+{
+	struct fixture *f = *state;
+
+	rig_install(&f->rig, 3, false);
+	atomic_store(&f->rig.uplink->down.control->head, UINT64_MAX / 3);
+	turn(f);
+	assert_int_equal(((const struct mail_uplink *)expect_mail(f, MAIL_UPLINK_BROKEN))->attach, 1);
+	turn(f);
+	expect_no_mail(f);
+	send_one(f, data_record(3, 1));
+	expect_data(f, 1);
+}
+
 /* A ClientHello with this random and cookie, as one record. Returns its length. */
 static size_t make_hello(uint8_t *out, uint8_t random, const uint8_t *cookie, uint8_t cookie_len)
 {
@@ -1101,6 +1116,7 @@ int main(void)
 		T(h11_renegotiation_is_refused_and_h03_finished_is_answered),
 		T(o05_full_ring_drops_data_and_keeps_events),
 		T(no_application_then_a_new_one),
+		T(an_impossible_index_is_reported),
 		T(c01_only_a_valid_cookie_reaches_control),
 		T(c09_no_hello_is_looked_at_without_a_secret),
 		T(c02_h12_one_answer_to_a_datagram),
