@@ -360,8 +360,8 @@ class Client:
     # -- the server's messages
 
     def raise_alert(self, record):
-        if record.type != ALERT:
-            return
+        if record.type != ALERT or (record.epoch == 1 and not self.rx):
+            return  # the last word of an earlier session from the same port
         body = record.body
         if record.epoch == 1:
             _, body = self.rx.open(record)

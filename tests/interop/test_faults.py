@@ -36,10 +36,11 @@ class Network(lab.Case):
             return [failure for failure in pool.map(one, runs) if failure]
 
     def test_H03_each_handshake_datagram_lost_once(self):
-        """Both directions; a client whose timer is slow has the time for two repetitions."""
+        """Both directions; a client whose timer is slow has the time for two repetitions. libcoap on GnuTLS stays
+        out with certificates: once it waits for our ChangeCipherSpec it never repeats its own flight."""
         runs = [(f"{'up' if up else 'down'} {number}", lose_one(up, number), name, credential, 12)
                 for up in (True, False) for number in range(5) for name in clients.ALL
-                for credential in self.credentials()]
+                for credential in self.credentials() if credential.psk or name != "coap-client-gnutls"]
         self.assertEqual(self.run_all(runs), [])
 
     def test_H01_loss_doubling_and_reordering(self):
