@@ -194,14 +194,10 @@ static int compare(const void *a, const void *b)
 
 static size_t resident_bytes(void)
 {
-	unsigned long size, resident = 0;
-	FILE *f = fopen("/proc/self/statm", "r");
+	struct rusage usage;
 
-	if (f && fscanf(f, "%lu %lu", &size, &resident) != 2)
-		resident = 0;
-	if (f)
-		fclose(f);
-	return resident * (size_t)sysconf(_SC_PAGESIZE);
+	getrusage(RUSAGE_SELF, &usage);
+	return (size_t)usage.ru_maxrss * 1024;
 }
 
 static void report(const struct bench *b, float (*samples)[STAGES + 1], unsigned n)

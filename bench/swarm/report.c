@@ -24,7 +24,7 @@ void report_progress(const struct swarm *s, uint64_t now_ns)
 		"answers %llu, "
 		"lost %llu\n",
 		seconds(s->start_ns, now_ns), (unsigned long long)c->handshakes_done,
-		(unsigned long long)(c->handshakes_failed + c->handshakes_given_up),
+		(unsigned long long)c->handshakes_failed + (unsigned long long)c->handshakes_given_up,
 		shakes_in_flight(s->shakes), s->ready, (unsigned long long)c->requests,
 		(unsigned long long)c->answers, (unsigned long long)c->lost);
 }
