@@ -25,13 +25,12 @@
  * last round of A_j takes k_last ^ C_j and yields P_j, and the tag T ^ received = S(mac) ^ S(ctr 0) ^
  * received needs no k_last because it would come in twice: a good record leaves zero.
  *
- * A step of 8 chains of 10 rounds keeps two AES units of latency 4 just busy; the gap where a step hands over
- * to the next is filled by stepping TEAM groups in turn. The chains of different groups do not depend on each
- * other.
+ * A step of 8 chains of 10 rounds keeps two AES units of latency 4 just busy. Two groups are stepped in turn,
+ * so that one fills the gap where the other hands over to its next step; a third is made ready meanwhile.
  *
- * Keys are expanded for a whole group at a time from the raw keys, transposed (register d holds word d of
- * every key), which needs one shuffle and one aesenclast (SubWord; the round constant is its key) for all of
- * them, and a 4 x 4 transpose back per round.
+ * Keys are expanded for a whole group from the raw keys, transposed (register d holds word d of every key),
+ * which needs one shuffle and one aesenclast (SubWord; the round constant is its key) for all of them, and a
+ * 4 x 4 transpose back per round. It is done round by round within the first step of the group before.
  *
  * Lengths: blocks that every record of a group has whole are stepped as above. The others take the masked
  * step: a partial block comes from and goes to `tail`, a record that has no block left keeps its MAC state.
@@ -54,6 +53,7 @@ enum {
 	VECS = 4,             /* registers per row */
 	GROUP = VECS * LANES, /* records per group */
 	GROUPS = 3,           /* two are stepped, one is made ready */
+	RUN = 4,              /* blocks of a long record between two changes of the group */
 	HEAD_MAX = 4,         /* B_0 and at most 3 AAD blocks (23 + 20 bytes and their length) */
 	ROUNDS_MAX = 14,
 	BLOCK = 16,
@@ -83,7 +83,6 @@ union row {
 
 struct group {
 	union row key[ROUNDS_MAX + 2]; /* [rounds + 1] is key[rounds] ^ key[0] */
-	union row words[2];            /* the newest words of the keys, transposed, while they are expanded */
 	union row head[HEAD_MAX];      /* B_0 and AAD blocks, ending at the last index */
 	union row counter;             /* A_0 ^ key[0] */
 	union row mac;
@@ -263,7 +262,6 @@ static void group_set_aad_uneven(struct group *g)
 	}
 	g->head_even = least == most;
 	g->head_first = HEAD_MAX - 1 - most;
-	g->head_next = g->head_first + 1;
 }
 
 /* A CID of 7 bytes, which is ours, fills two blocks to the byte. */
@@ -282,35 +280,9 @@ INLINE void group_set_aad_cid7(struct group *g, unsigned v, vec op, bool seal)
 					    vec_shuffle(vec_set64(cid), vec_broadcast(shuffle_cid7_cid)));
 }
 
-/* B_0, AAD and A_0 of every record. */
-INLINE void group_set_heads(struct group *g, struct ccm_params params)
+INLINE struct quad quad_xor(struct quad x, struct quad y)
 {
-	const vec flags_b0 =
-		vec_pattern(0x42 | (params.tag_len - 2) / 2 << 3, 0); /* AAD, tag length, L = 3 */
-	const vec flags_counter = vec_pattern(2, 0);
-	unsigned index = g->head_first; /* of B_0: before the AAD */
-
-	g->head_even = true;
-	for (unsigned v = 0; v < VECS; v++) {
-		vec op = load_ops(g, v, params);
-		vec salt = load_keys(g, v, params.rounds == 14 ? 20 : 4); /* ends with the salt */
-		vec nonce = vec_or(vec_shuffle(salt, vec_broadcast(shuffle_salt)),
-				   vec_shuffle(load_fragments(g, v), vec_broadcast(shuffle_explicit)));
-		vec len = vec_or(vec_shuffle(op, vec_broadcast(shuffle_b0[params.seal])), flags_b0);
-
-		g->len16.v[v] = vec_shuffle(op, vec_broadcast(shuffle_len16[params.seal]));
-		g->counter.v[v] = vec_or(nonce, flags_counter);
-		g->head[index].v[v] = vec_or(nonce, len);
-		if (index == 1)
-			group_set_aad_cid7(g, v, op, params.seal);
-		else
-			g->head[HEAD_MAX - 1].v[v] =
-				vec_or(vec_shuffle(op, vec_broadcast(shuffle_plain[params.seal])),
-				       vec_broadcast(fixed_plain));
-	}
-	g->head_next = index + 1;
-	if (index == 0)
-		group_set_aad_uneven(g);
+	return (struct quad){vec_xor(x.a, y.a), vec_xor(x.b, y.b), vec_xor(x.c, y.c), vec_xor(x.d, y.d)};
 }
 
 /* The last 16 bytes of each fragment hold the tag, or its 8 bytes in their higher half. */
@@ -331,6 +303,43 @@ INLINE void group_set_tags(struct group *g, struct ccm_params params)
 		else
 			g->tag.v[v] = vec_shuffle(vec_load_lanes(at, 0), vec_broadcast(shuffle_high_half));
 	}
+}
+
+/* B_0, AAD and A_0 of every record; counter and mac begin with key[0], which is there already. */
+INLINE void group_set_heads(struct group *g, struct ccm_params params)
+{
+	const vec flags_b0 =
+		vec_pattern(0x42 | (params.tag_len - 2) / 2 << 3, 0); /* AAD, tag length, L = 3 */
+	const vec flags_counter = vec_pattern(2, 0);
+	unsigned index = g->head_first; /* of B_0: before the AAD */
+
+	g->head_even = true;
+	for (unsigned v = 0; v < VECS; v++) {
+		vec op = load_ops(g, v, params);
+		vec salt = load_keys(g, v, params.rounds == 14 ? 20 : 4); /* ends with the salt */
+		vec nonce = vec_or(vec_shuffle(salt, vec_broadcast(shuffle_salt)),
+				   vec_shuffle(load_fragments(g, v), vec_broadcast(shuffle_explicit)));
+		vec len = vec_or(vec_shuffle(op, vec_broadcast(shuffle_b0[params.seal])), flags_b0);
+		vec b0 = vec_or(nonce, len);
+
+		g->len16.v[v] = vec_shuffle(op, vec_broadcast(shuffle_len16[params.seal]));
+		g->counter.v[v] = vec_xor(vec_or(nonce, flags_counter), g->key[0].v[v]);
+		g->mac.v[v] = vec_xor(b0, g->key[0].v[v]);
+		if (index == 0)
+			g->head[0].v[v] = b0;
+		if (index == 1)
+			group_set_aad_cid7(g, v, op, params.seal);
+		else
+			g->head[HEAD_MAX - 1].v[v] =
+				vec_or(vec_shuffle(op, vec_broadcast(shuffle_plain[params.seal])),
+				       vec_broadcast(fixed_plain));
+	}
+	if (index == 0) {
+		group_set_aad_uneven(g);
+		g->mac.q = quad_xor(g->head[g->head_first].q, g->key[0].q);
+	}
+	g->head_next = g->head_first + 2; /* step_first() takes the one before */
+	group_set_tags(g, params);
 }
 
 /* Takes the next GROUP records, or what is left of them. */
@@ -402,57 +411,55 @@ INLINE struct quad expand_words(struct quad words, vec last, const uint8_t *shuf
 	return words;
 }
 
-INLINE void expand_begin(struct group *g, struct ccm_params params)
+/* The newest four words of every key, transposed; of 256-bit keys those before them too. */
+struct expansion {
+	struct quad newest, older;
+};
+
+INLINE struct expansion expand_begin(struct group *g, struct ccm_params params)
 {
+	struct expansion e = {0};
+
 	for (unsigned half = 0; half < params.rounds / 7; half++) { /* a key has 4 words, or 8 */
 		for (unsigned v = 0; v < VECS; v++)
 			g->key[half].v[v] = load_keys(g, v, (size_t)half * BLOCK);
-		g->words[half].q = transpose(g->key[half].q);
+		e.older = e.newest;
+		e.newest = transpose(g->key[half].q);
 	}
+	return e;
 }
 
-/* Round keys [first, end): of 128-bit keys. */
-INLINE void expand_rounds_128(struct group *g, unsigned first, unsigned end)
+/* Round key r, a constant: in their order, from 1 on or, of 256-bit keys, from 2 on. */
+INLINE struct expansion expand_round(struct group *g, struct expansion e, unsigned r,
+				     struct ccm_params params)
 {
 	static const uint8_t constants[] = {0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0x1b, 0x36};
-	struct quad words = g->words[0].q;
+	struct quad before = e.newest;
 
-#pragma GCC unroll 10
-	for (unsigned r = first; r < end; r++) {
-		words = expand_words(words, words.d, sub_rot_word, constants[r - 1]);
-		g->key[r].q = transpose(words);
-	}
-	g->words[0].q = words;
-}
-
-/* The same of 256-bit keys. first and end are even. */
-INLINE void expand_rounds_256(struct group *g, unsigned first, unsigned end)
-{
-	static const uint8_t constants[] = {0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40};
-	struct quad even = g->words[0].q;
-	struct quad odd = g->words[1].q;
-
-#pragma GCC unroll 7
-	for (unsigned r = first; r < end; r += 2) {
-		even = expand_words(even, odd.d, sub_rot_word, constants[r / 2 - 1]);
-		g->key[r].q = transpose(even);
-		odd = expand_words(odd, even.d, sub_word, 0);
-		g->key[r + 1].q = transpose(odd); /* [15] is written over by expand_end() */
-	}
-	g->words[0].q = even;
-	g->words[1].q = odd;
-}
-
-INLINE struct quad quad_xor(struct quad x, struct quad y)
-{
-	return (struct quad){vec_xor(x.a, y.a), vec_xor(x.b, y.b), vec_xor(x.c, y.c), vec_xor(x.d, y.d)};
+	if (params.rounds == 10)
+		e.newest = expand_words(before, before.d, sub_rot_word, constants[r - 1]);
+	else if (r % 2 == 0)
+		e.newest = expand_words(e.older, before.d, sub_rot_word, constants[r / 2 - 1]);
+	else
+		e.newest = expand_words(e.older, before.d, sub_word, 0);
+	e.older = before;
+	g->key[r].q = transpose(e.newest);
+	return e;
 }
 
 INLINE void expand_end(struct group *g, struct ccm_params params)
 {
 	g->key[params.rounds + 1].q = quad_xor(g->key[params.rounds].q, g->key[0].q);
-	g->counter.q = quad_xor(g->counter.q, g->key[0].q);
-	g->mac.q = quad_xor(g->head[g->head_first].q, g->key[0].q);
+}
+
+INLINE void expand(struct group *g, struct ccm_params params)
+{
+	struct expansion e = expand_begin(g, params);
+
+#pragma GCC unroll 14
+	for (unsigned r = params.rounds / 7; r <= params.rounds; r++)
+		e = expand_round(g, e, r, params);
+	expand_end(g, params);
 }
 
 /* ---- Steps ---- */
@@ -521,14 +528,40 @@ INLINE void mac_take_head(struct group *g, struct quad mac, unsigned index, unsi
 	}
 }
 
-INLINE void step_first(struct group *g, unsigned rounds)
+INLINE void step_first(struct group *g, struct ccm_params params)
 {
 	struct quad counter = g->counter.q;
 	struct quad mac = g->mac.q;
 
-	rounds_both(g, &counter, &mac, rounds);
+	rounds_both(g, &counter, &mac, params.rounds);
 	g->tag.q = quad_aesenclast(counter, g->tag.q);
-	mac_take_head(g, mac, g->head_first + 1, rounds);
+	mac_take_head(g, mac, g->head_first + 1, params.rounds);
+}
+
+/* step_first(), and in its gaps the keys of the group that comes next: round by round, as the expansion waits
+ * for its own results most of the time.
+ */
+INLINE void step_first_expand(struct group *g, struct group *next, struct ccm_params params)
+{
+	struct quad counter = g->counter.q;
+	struct quad mac = g->mac.q;
+	struct expansion e = expand_begin(next, params);
+	unsigned first = params.rounds / 7;
+
+	keys_stay_in_memory();
+#pragma GCC unroll 13
+	for (unsigned r = 1; r < params.rounds; r++) {
+		struct quad key = quad_held(g->key[r].q);
+
+		counter = quad_aesenc(counter, key);
+		mac = quad_aesenc(mac, key);
+		e = expand_round(next, e, first + r - 1, params);
+	}
+	for (unsigned r = first + params.rounds - 1; r <= params.rounds; r++)
+		e = expand_round(next, e, r, params);
+	expand_end(next, params);
+	g->tag.q = quad_aesenclast(counter, g->tag.q);
+	mac_take_head(g, mac, g->head_first + 1, params.rounds);
 }
 
 INLINE void step_head(struct group *g, unsigned index, unsigned rounds)
@@ -541,30 +574,40 @@ INLINE void step_last(struct group *g, unsigned rounds)
 	g->tag.q = quad_aesenclast(rounds_mac(g, rounds), g->tag.q);
 }
 
-/* The last round of register v in step_whole(). */
-INLINE void whole_end(struct group *g, unsigned v, vec counter, vec mac, size_t offset,
-		      struct ccm_params params)
+/* The last round of register v of a whole block; returns its MAC state. */
+INLINE vec whole_end(const struct group *g, uint8_t *const *data, unsigned v, vec counter, vec mac,
+		     size_t offset, struct ccm_params params)
 {
-	vec in = vec_load_lanes((const uint8_t *const *)g->data + v * LANES, offset);
+	vec in = vec_load_lanes((const uint8_t *const *)data + v * LANES, offset);
 	vec out = vec_aesenclast(counter, vec_xor(in, g->key[params.rounds].v[v]));
 	vec plain = params.seal ? in : out;
 
-	vec_store_lanes(g->data + v * LANES, offset, out);
-	g->mac.v[v] = vec_aesenclast(mac, vec_xor(plain, g->key[params.rounds + 1].v[v]));
+	vec_store_lanes(data + v * LANES, offset, out);
+	return vec_aesenclast(mac, vec_xor(plain, g->key[params.rounds + 1].v[v]));
 }
 
-/* Payload block at `offset` of every record, whole in all of them. count is the block's counter, big endian.
+/* `blocks` (a constant) payload blocks from g->block on, whole in all records. counters: theirs, big endian.
  */
-INLINE void step_whole(struct group *g, vec count, size_t offset, struct ccm_params params)
+INLINE void step_whole(struct group *g, const uint8_t (*counters)[BLOCK], unsigned blocks,
+		       struct ccm_params params)
 {
-	struct quad counter = quad_xor(g->counter.q, (struct quad){count, count, count, count});
+	size_t offset = (size_t)g->block * BLOCK;
+	uint8_t *data[GROUP];
 	struct quad mac = g->mac.q;
 
-	rounds_both(g, &counter, &mac, params.rounds);
-	whole_end(g, 0, counter.a, mac.a, offset, params);
-	whole_end(g, 1, counter.b, mac.b, offset, params);
-	whole_end(g, 2, counter.c, mac.c, offset, params);
-	whole_end(g, 3, counter.d, mac.d, offset, params);
+	memcpy(data, g->data, sizeof data);
+	for (unsigned i = 0; i < blocks; i++, offset += BLOCK) {
+		vec count = vec_broadcast(counters[i]);
+		struct quad counter = quad_xor(g->counter.q, (struct quad){count, count, count, count});
+
+		rounds_both(g, &counter, &mac, params.rounds);
+		mac.a = whole_end(g, data, 0, counter.a, mac.a, offset, params);
+		mac.b = whole_end(g, data, 1, counter.b, mac.b, offset, params);
+		mac.c = whole_end(g, data, 2, counter.c, mac.c, offset, params);
+		mac.d = whole_end(g, data, 3, counter.d, mac.d, offset, params);
+	}
+	g->mac.q = mac;
+	g->block += blocks;
 }
 
 /* Partial blocks go through `tail`: both halves of one lie in the fragment, as a tag follows. A lane without
@@ -590,8 +633,8 @@ INLINE void group_store_tails(struct group *g)
 	}
 }
 
-/* The last round of register v in step_masked(). Bytes behind a record's end keep what they hold, and the MAC
- * state of a record that has nothing in this block stays.
+/* The last round of register v of a block that not all records have whole. Bytes behind a record's end keep
+ * what they hold, and the MAC state of a record that has nothing in this block stays.
  */
 INLINE void masked_end(struct group *g, unsigned v, uint8_t *const *at, vec counter, vec mac, vec offset16,
 		       struct ccm_params params)
@@ -609,9 +652,11 @@ INLINE void masked_end(struct group *g, unsigned v, uint8_t *const *at, vec coun
 	g->mac.v[v] = vec_select(vec_greater8(left, vec_zero()), mac, g->mac.v[v]);
 }
 
-/* step_whole() where some record has only a part of the block, or nothing. */
-INLINE void step_masked(struct group *g, vec count, size_t offset, struct ccm_params params)
+/* One block where some record has only a part of it, or nothing. */
+INLINE void step_masked(struct group *g, const uint8_t *counter_be, struct ccm_params params)
 {
+	size_t offset = (size_t)g->block * BLOCK;
+	vec count = vec_broadcast(counter_be);
 	vec offset16 = vec_set16((unsigned)offset);
 	struct quad counter = quad_xor(g->counter.q, (struct quad){count, count, count, count});
 	struct quad mac = g->mac.q;
@@ -630,6 +675,7 @@ INLINE void step_masked(struct group *g, vec count, size_t offset, struct ccm_pa
 	masked_end(g, 1, at + 1 * LANES, counter.b, mac.b, offset16, params);
 	masked_end(g, 2, at + 2 * LANES, counter.c, mac.c, offset16, params);
 	masked_end(g, 3, at + 3 * LANES, counter.d, mac.d, offset16, params);
+	g->block++;
 }
 
 INLINE void lane_finish_seal(struct group *g, unsigned lane, struct ccm_params params)
@@ -677,16 +723,14 @@ struct ccm_worker {
 	uint8_t sink[DATA_MAX + 4 * BLOCK];
 };
 
-/* The next step of a group; true when it was the last. */
+/* The next step of a group, whose first one is done; true when it was the last. Of long records RUN blocks at
+ * a time, which saves loads; of short ones one, so that two groups and the preparation of the third are well
+ * mixed.
+ */
 INLINE bool group_step(const struct ccm_worker *w, struct group *g, struct ccm_params params)
 {
-	size_t offset = (size_t)g->block * BLOCK;
-
 	if (g->head_next < HEAD_MAX) {
-		if (g->head_next == g->head_first + 1)
-			step_first(g, params.rounds);
-		else
-			step_head(g, g->head_next, params.rounds);
+		step_head(g, g->head_next, params.rounds);
 		g->head_next++;
 		return false;
 	}
@@ -694,91 +738,71 @@ INLINE bool group_step(const struct ccm_worker *w, struct group *g, struct ccm_p
 		step_last(g, params.rounds);
 		return true;
 	}
-	if (g->block < g->whole_blocks) {
-		step_whole(g, vec_broadcast(w->counters[g->block]), offset, params);
-	} else {
-		if (g->block == g->whole_blocks)
-			group_load_tails(g);
-		step_masked(g, vec_broadcast(w->counters[g->block]), offset, params);
+	if (g->block + 2 * RUN <= g->whole_blocks) {
+		step_whole(g, w->counters + g->block, RUN, params);
+		return false;
 	}
-	g->block++;
+	if (g->block < g->whole_blocks) {
+		step_whole(g, w->counters + g->block, 1, params);
+		return false;
+	}
+	if (g->block == g->whole_blocks)
+		group_load_tails(g);
+	step_masked(g, w->counters[g->block], params);
 	return false;
 }
 
-/* Making a group ready, in pieces that are small enough to be done in the shadow of another group's step. */
-enum { PREPARE_TAKE, PREPARE_HEADS, PREPARE_KEYS_1, PREPARE_KEYS_2, PREPARE_KEYS_3, PREPARED, NO_MORE };
-
+/* The group that comes next: its records are taken and its keys expanded; with `ready` its heads are set too.
+ */
 struct preparation {
-	struct group *group;
-	struct record_op **ops; /* not taken yet */
+	struct group *group;    /* NULL: there is none */
+	struct record_op **ops; /* those not taken yet */
 	unsigned count;
-	unsigned piece;
+	bool ready;
 };
 
-INLINE void prepare(struct ccm_worker *w, struct preparation *p, struct ccm_params params)
+INLINE void prepare(struct ccm_worker *w, struct preparation *p, struct group *g, struct ccm_params params)
 {
-	struct group *g = p->group;
-	bool long_key = params.rounds == 14;
-
-	switch (p->piece) {
-	case PREPARE_TAKE:
-		group_take(g, p->ops, p->count, &w->idle, params);
-		p->ops += g->used;
-		p->count -= g->used;
-		break;
-	case PREPARE_HEADS:
-		group_set_heads(g, params);
-		group_set_tags(g, params);
-		break;
-	case PREPARE_KEYS_1:
-		expand_begin(g, params);
-		if (long_key)
-			expand_rounds_256(g, 2, 6);
-		else
-			expand_rounds_128(g, 1, 4);
-		break;
-	case PREPARE_KEYS_2:
-		if (long_key)
-			expand_rounds_256(g, 6, 10);
-		else
-			expand_rounds_128(g, 4, 8);
-		break;
-	case PREPARE_KEYS_3:
-		if (long_key)
-			expand_rounds_256(g, 10, 16);
-		else
-			expand_rounds_128(g, 8, 11);
-		expand_end(g, params);
-		break;
-	default:
+	p->ready = false;
+	p->group = p->count > 0 ? g : NULL;
+	if (!p->group)
 		return;
-	}
-	p->piece++;
+	group_take(g, p->ops, p->count, &w->idle, params);
+	p->ops += g->used;
+	p->count -= g->used;
 }
 
+/* Two groups are stepped in turn. When one begins, the next one's keys are expanded within its first step;
+ * the rest of the preparation stands between two steps.
+ */
 INLINE void ccm_burst(struct ccm_worker *w, struct record_op **ops, unsigned count, struct ccm_params params)
 {
-	struct preparation next = {&w->groups[0], ops, count, PREPARE_TAKE};
-	struct group *spare[GROUPS] = {&w->groups[1], &w->groups[2]};
+	struct preparation next = {.ops = ops, .count = count};
 	struct group *running[2] = {NULL, NULL};
+	struct group *spare[GROUPS] = {&w->groups[1], &w->groups[2]};
 	unsigned spares = GROUPS - 1;
 
-	for (unsigned turn = 0; next.piece != NO_MORE || running[0] || running[1]; turn ^= 1) {
+	prepare(w, &next, &w->groups[0], params);
+	if (next.group)
+		expand(next.group, params);
+	for (unsigned turn = 0; next.group || running[0] || running[1]; turn ^= 1) {
 		struct group *g = running[turn];
 
-		prepare(w, &next, params);
+		if (next.group && !next.ready) {
+			group_set_heads(next.group, params);
+			next.ready = true;
+		}
+		if (!g && !next.group)
+			continue;
 		if (!g) {
-			if (next.piece != PREPARED)
-				continue;
 			g = next.group;
 			running[turn] = g;
-			next.piece = NO_MORE;
-			if (next.count > 0) {
-				next.piece = PREPARE_TAKE;
-				next.group = spare[--spares];
-			}
-		}
-		if (group_step(w, g, params)) {
+			prepare(w, &next, spare[--spares], params);
+			if (next.group)
+				step_first_expand(g, next.group, params);
+			else
+				step_first(g, params);
+		} else if (group_step(w, g, params)) {
 			group_finish(g, params);
 			spare[spares++] = g;
 			running[turn] = NULL;

@@ -3,6 +3,7 @@
 static const struct record_engine *const engines[] = {
 	&engine_vaes512,
 	&engine_vaes,
+	&engine_aesni,
 	&engine_cbc_ct,
 	&engine_ipsecmb,
 	&engine_reference,

@@ -11,6 +11,7 @@ extern const struct record_engine engine_ipsecmb;   /* ipsecmb.c: all but openin
 
 extern const struct record_engine engine_vaes;    /* vaes.c: CCM with VAES on 256-bit registers */
 extern const struct record_engine engine_vaes512; /* vaes512.c: the same on 512-bit registers */
+extern const struct record_engine engine_aesni;   /* aesni.c: the same on 128-bit registers, without VAES */
 extern const struct record_engine engine_cbc_ct;  /* cbc_ct.c: CBC, blind to the padding, with SHA-NI */
 
 /* IPsec-MB held to one manager, and with a MAC-then-encrypt open that does not hide the length of the padding

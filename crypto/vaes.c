@@ -129,10 +129,9 @@ static inline vec vec_held(vec value)
 /* 16 bytes from from[lane] + offset in each lane. */
 static inline vec vec_load_lanes(const uint8_t *const *from, size_t offset)
 {
-	__m128i low = _mm_loadu_si128((const __m128i *)(from[0] + offset));
-	__m128i high = _mm_loadu_si128((const __m128i *)(from[1] + offset));
+	__m256i low = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(from[0] + offset)));
 
-	return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+	return _mm256_inserti128_si256(low, _mm_loadu_si128((const __m128i *)(from[1] + offset)), 1);
 }
 
 static inline void vec_store_lanes(uint8_t *const *to, size_t offset, vec blocks)

@@ -19,7 +19,8 @@
 enum { PAGE = 4096, ROOM = 5 * PAGE, READABLE_BEFORE = 16, EXPLICIT_MAX = 16 };
 enum side { BEGIN, END };
 
-static const struct record_engine *const engines[] = {&engine_vaes, &engine_vaes512, &engine_cbc_ct};
+static const struct record_engine *const engines[] = {&engine_vaes, &engine_vaes512, &engine_aesni,
+						      &engine_cbc_ct};
 
 /* A record and its place between two guard pages. */
 struct slot {

@@ -1,0 +1,154 @@
+/* Engine "aesni": AES-CCM for CPUs with AES-NI and AVX2 but without VAES, one record per register. The kernel
+ * is crypto/ccm_lanes.h; here is what it needs of the instruction set. Compiled with -mavx2 -maes: nothing of
+ * this file may run before aesni_usable() said yes.
+ */
+#include <immintrin.h>
+#include <stdlib.h>
+
+#include "crypto/cpu.h"
+#include "crypto/engines.h"
+
+#define LANES 1
+
+typedef __m128i vec;
+
+static inline vec vec_xor(vec a, vec b)
+{
+	return _mm_xor_si128(a, b);
+}
+
+static inline vec vec_and(vec a, vec b)
+{
+	return _mm_and_si128(a, b);
+}
+
+static inline vec vec_or(vec a, vec b)
+{
+	return _mm_or_si128(a, b);
+}
+
+static inline vec vec_zero(void)
+{
+	return _mm_setzero_si128();
+}
+
+/* a where the mask's bytes are ones, b where they are zeros. */
+static inline vec vec_select(vec mask, vec a, vec b)
+{
+	return _mm_blendv_epi8(b, a, mask);
+}
+
+static inline vec vec_aesenc(vec state, vec key)
+{
+	return _mm_aesenc_si128(state, key);
+}
+
+static inline vec vec_aesenclast(vec state, vec key)
+{
+	return _mm_aesenclast_si128(state, key);
+}
+
+static inline vec vec_shuffle(vec bytes, vec order)
+{
+	return _mm_shuffle_epi8(bytes, order);
+}
+
+static inline vec vec_sub16(vec a, vec b)
+{
+	return _mm_sub_epi16(a, b);
+}
+
+/* low[lane] and eight bytes of zeros in each lane. */
+static inline vec vec_set64(const uint64_t low[LANES])
+{
+	return _mm_set_epi64x(0, (long long)low[0]);
+}
+
+/* 16 bytes in every lane, little endian. */
+static inline vec vec_pattern(uint64_t low, uint64_t high)
+{
+	return _mm_set_epi64x((long long)high, (long long)low);
+}
+
+static inline vec vec_set32(unsigned value)
+{
+	return _mm_set1_epi32((int)value);
+}
+
+static inline vec vec_set16(unsigned value)
+{
+	return _mm_set1_epi16((short)value);
+}
+
+/* Every 16 bits, signed, between 0 and limit. */
+static inline vec vec_clamp16(vec value, unsigned limit)
+{
+	return _mm_min_epi16(_mm_max_epi16(value, vec_zero()), vec_set16(limit));
+}
+
+/* Ones in every byte in which a > b, signed. */
+static inline vec vec_greater8(vec a, vec b)
+{
+	return _mm_cmpgt_epi8(a, b);
+}
+
+/* The same 16 bytes in every lane. */
+static inline vec vec_broadcast(const uint8_t *block)
+{
+	return _mm_loadu_si128((const __m128i *)block);
+}
+
+static inline vec vec_unpacklo32(vec a, vec b)
+{
+	return _mm_unpacklo_epi32(a, b);
+}
+
+static inline vec vec_unpackhi32(vec a, vec b)
+{
+	return _mm_unpackhi_epi32(a, b);
+}
+
+static inline vec vec_unpacklo64(vec a, vec b)
+{
+	return _mm_unpacklo_epi64(a, b);
+}
+
+static inline vec vec_unpackhi64(vec a, vec b)
+{
+	return _mm_unpackhi_epi64(a, b);
+}
+
+/* Keeps the compiler from loading the value once per use: two loads per cycle are what the AES units can eat.
+ */
+static inline vec vec_held(vec value)
+{
+	__asm__("" : "+x"(value));
+	return value;
+}
+
+/* 16 bytes from from[0] + offset. */
+static inline vec vec_load_lanes(const uint8_t *const *from, size_t offset)
+{
+	return _mm_loadu_si128((const __m128i *)(from[0] + offset));
+}
+
+static inline void vec_store_lanes(uint8_t *const *to, size_t offset, vec blocks)
+{
+	_mm_storeu_si128((__m128i *)(to[0] + offset), blocks);
+}
+
+#include "crypto/ccm_lanes.h"
+
+static bool aesni_usable(const struct cpu_features *cpu, enum protection_id protection)
+{
+	return cpu->avx2 && cpu->aesni && ccm_protection(protection);
+}
+
+const struct record_engine engine_aesni = {
+	.name = "aesni",
+	.usable = aesni_usable,
+	.worker_new = ccm_worker_new,
+	.worker_free = ccm_worker_free,
+	.open_burst = ccm_open_burst,
+	.seal_burst = ccm_seal_burst,
+};
