@@ -31,6 +31,8 @@ CLIENT6, GATEWAY6 = "fd00:511c::1", "fd00:511c::2"
 PORT = 5684
 BACKEND_PORT = 5683
 TAP = "sluice0"
+# What freed memory a sanitizer keeps back to notice its use.
+QUARANTINE_KIB = 0 if os.environ.get("SLUICE_SANITIZE", "none") == "none" else 65536
 
 # Printable keys, because libcoap's clients take no others; identity -> key.
 PSKS = {b"urn:dev:meter-1": b"a-secret-of-16-b", b"urn:dev:meter-2": b"another-secret-b", b"x" * 128: b"k" * 64}
