@@ -87,6 +87,22 @@ test_fuzz() {
 	fuzz_all 10
 }
 
+test_testbed() {
+	say "the container testbed"
+	if docker_works; then
+		check testbed testbed_docker
+		return
+	fi
+	if [ "$(id -u)" -ne 0 ]; then
+		echo "  skipped: without a Docker engine it needs root"
+		return
+	fi
+	testbed_environment
+	check testbed-base testbed_base
+	check testbed-image testbed_image
+	check testbed testbed_podman
+}
+
 run_tests() {
 	local stage
 	for stage; do

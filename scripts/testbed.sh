@@ -66,11 +66,12 @@ testbed_stop() {
 	rm -rf "$testbed_run"
 }
 
-testbed_podman() {
+testbed_podman() (
+	mkdir -p "$logs"
 	testbed_run=$(mktemp -d "$testbed_store/run-XXXXXX")
 	trap testbed_stop EXIT
 	podman_run credentials credentials
 	podman_run gateway gateway >"$logs/testbed-gateway.log" 2>&1 &
 	podman_run cse cse >"$logs/testbed-cse.log" 2>&1 &
 	podman_run swarm swarm
-}
+)
