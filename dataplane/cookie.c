@@ -155,7 +155,10 @@ static enum hello_verdict message_read(const struct record *record, struct clien
 	if (length > HELLO_MAX || fragment_len > length || fragment_len != r.left)
 		return HELLO_MALFORMED;
 	hello->fragmented = fragment_len < length;
-	return hello_read(hello, &r) ? HELLO_VALID : HELLO_MALFORMED;
+	if (!hello_read(hello, &r))
+		return HELLO_MALFORMED;
+	/* As long as it will be when it comes again with our cookie. */
+	return length - hello->cookie_len + COOKIE_LEN <= HELLO_MAX ? HELLO_VALID : HELLO_MALFORMED;
 }
 
 /* RFC 9325 3.1.2: DTLS 1.0 is not negotiated, and its clients learn why they are refused (RFC 5246 E.1). A

@@ -416,6 +416,12 @@ static void contradicting_lengths(void **state)
 	assert_int_equal(check_record(&h, body, whole, 0xffffff, whole), HELLO_MALFORMED);
 	assert_int_equal(check_record(&h, body, 0xffffff, whole, whole), HELLO_MALFORMED);
 	assert_int_equal(check_record(&h, body, 8192 + 1, whole, whole), HELLO_MALFORMED);
+	/* The first fragment of the longest that is answered: it must not be too long when the cookie is in
+	 * it. */
+	h.cookie_len = 0;
+	whole = (uint32_t)hello_body(&h, body);
+	assert_int_equal(check_record(&h, body, 8192 - COOKIE_LEN, whole, whole), HELLO_ANSWER);
+	assert_int_equal(check_record(&h, body, 8192 - COOKIE_LEN + 1, whole, whole), HELLO_MALFORMED);
 	(void)state;
 }
 
