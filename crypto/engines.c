@@ -1,8 +1,8 @@
 #include "crypto/engines.h"
 
 static const struct record_engine *const engines[] = {
-	&engine_vaes512,
 	&engine_vaes,
+	&engine_vaes512,
 	&engine_aesni,
 	&engine_cbc_ct,
 	&engine_ipsecmb,
