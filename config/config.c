@@ -455,9 +455,6 @@ static int check_together(struct loading *l)
 			"port.mbufs is %u; it must be at least port.rx_descriptors + port.tx_descriptors, "
 			"which is %u.",
 			c->port.mbufs, c->port.rx_descriptors + c->port.tx_descriptors);
-	if (c->admin.socket != NULL && strcmp(c->admin.socket, c->ring.socket) == 0)
-		return report(&l->report, line_of(l, "admin", "socket"),
-			      "admin.socket must differ from ring.socket.");
 	return check_files(l) < 0 ? -1 : check_suites(l);
 }
 

@@ -77,12 +77,6 @@ struct config_ring {
 	uint32_t uplink_kib, downlink_kib;
 };
 
-struct config_admin {
-	char *socket; /* NULL: no admin socket */
-	char *mode;
-	char *group;
-};
-
 struct config {
 	struct config_workers workers;
 	struct config_port port;
@@ -91,7 +85,6 @@ struct config {
 	struct config_tls tls;
 	struct config_credentials credentials;
 	struct config_ring ring;
-	struct config_admin admin;
 	char *crypto_engine; /* NULL: the fastest */
 	char *log_level;     /* "error", "warning", "info", "debug" */
 };

@@ -42,7 +42,6 @@ static const struct config_section sections[] = {
 	SECTION(tls, "What the gateway negotiates, and its certificate."),
 	SECTION(credentials, "What devices prove their identity with."),
 	SECTION(ring, "Shared memory between the gateway and the application."),
-	SECTION(admin, "The operator's door: sluicectl, metrics, health."),
 };
 
 /* clang-format off: one option, one block */
@@ -144,17 +143,11 @@ static const struct config_option options[] = {
 	 .help = "File mode of that socket, octal. Who may connect sees every session in clear."},
 	{IN(ring, group), TEXT(255, NULL), .check = check_group, .example = "sluice",
 	 .help = "Group of that socket. Without it: the group that the gateway runs as."},
-	{IN(ring, uplink_kib), NUMBER(64, 1048576, "KiB", "4096"), .check = check_power_of_two,
+	{IN(ring, uplink_kib), NUMBER(256, 1048576, "KiB", "4096"), .check = check_power_of_two,
 	 .help = "Ring from each worker to the application. A power of two. What does not fit is dropped and "
 		 "counted."},
-	{IN(ring, downlink_kib), NUMBER(64, 1048576, "KiB", "4096"), .check = check_power_of_two,
+	{IN(ring, downlink_kib), NUMBER(256, 1048576, "KiB", "4096"), .check = check_power_of_two,
 	 .help = "Ring from the application to each worker. A power of two."},
-
-	{IN(admin, socket), TEXT(107, NULL), .check = check_socket, .example = "/run/sluice/admin.sock",
-	 .help = "Unix socket for the operator. Without it there is none."},
-	{IN(admin, mode), TEXT(4, "0660"), .check = check_mode, .help = "File mode of that socket, octal."},
-	{IN(admin, group), TEXT(255, NULL), .check = check_group, .example = "sluice",
-	 .help = "Group of that socket. Without it: the group that the gateway runs as."},
 
 	{TOP(crypto_engine), NAME(engines, NULL), .example = "ipsec-mb",
 	 .help = "Implementation of the record protection. Without it: the fastest that runs here."},

@@ -1,4 +1,4 @@
-/* The control thread: owns every WOLFSSL object, credentials, identities, the ring's and the admin socket,
+/* The control thread: owns every WOLFSSL object, credentials, identities, the ring's socket,
  * timers. It meets the workers in their mailboxes only, and reads their counters.
  */
 #ifndef CONTROLPLANE_CONTROL_H

@@ -124,7 +124,6 @@ static void least_file_has_every_default(void **state)
 	assert_int_equal(c->tls.suites_count, 0);
 	assert_string_equal(c->ring.socket, "/run/sluice/ring.sock");
 	assert_string_equal(c->ring.mode, "0660");
-	assert_null(c->admin.socket);
 	assert_null(c->crypto_engine);
 	assert_string_equal(c->log_level, "info");
 	config_free(c);
@@ -143,8 +142,8 @@ static void values_arrive(void **state)
 			  "  certificate: %CERT%\n  key: %KEY%\n  trust_anchors: %CERT%\n"
 			  "  client_certificate: required\n  require_ems: off\n"
 			  "credentials: {psk_file: %PSK%}\n"
-			  "ring: {socket: /tmp/r, mode: 0600, group: root, uplink_kib: 64}\n"
-			  "admin: {socket: /tmp/a}\ncrypto_engine: reference\nlog_level: debug\n");
+			  "ring: {socket: /tmp/r, mode: 0600, group: root, uplink_kib: 256}\n"
+			  "crypto_engine: reference\nlog_level: debug\n");
 
 	assert_int_equal(c->workers.count, 64);
 	assert_int_equal(c->workers.idle, CONFIG_IDLE_POLL);
@@ -160,7 +159,7 @@ static void values_arrive(void **state)
 	assert_int_equal(c->tls.client_certificate, CONFIG_CLIENT_CERTIFICATE_REQUIRED);
 	assert_false(c->tls.require_ems);
 	assert_string_equal(c->ring.mode, "0600");
-	assert_int_equal(c->ring.uplink_kib, 64);
+	assert_int_equal(c->ring.uplink_kib, 256);
 	assert_int_equal(c->ring.downlink_kib, 4096);
 	assert_string_equal(c->crypto_engine, "reference");
 	config_free(c);
@@ -265,7 +264,6 @@ static void example_file_loads_as_the_defaults(void **state)
 	for (unsigned i = 0; i < least->port.eal_count; i++)
 		assert_string_equal(shown->port.eal[i], least->port.eal[i]);
 	assert_string_equal(shown->ring.socket, least->ring.socket);
-	assert_null(shown->admin.socket);
 	config_free(shown);
 	config_free(least);
 	free(text);
