@@ -16,7 +16,7 @@ LEFT, RIGHT, TOP, BOTTOM = 70, 190, 50, 50
 COLOURS = ["#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#17becf", "#7f7f7f", "#bcbd22"]
 
 
-def read(path, direction, protection, batch=64, sessions=1000):
+def read(path, direction, protection, batch=64, sessions=64):
     """{engine: {payload: median cycles}} out of Google Benchmark's JSON."""
     with open(path, encoding="utf-8") as file:
         benchmarks = json.load(file)["benchmarks"]
@@ -91,7 +91,7 @@ def main():
     lines = read(path, direction, protection)
     if not lines:
         sys.exit(f"plot.py: nothing measured for {direction}/{protection} in {path}")
-    print(draw(lines, f"{protection}, {direction}, bursts of 64, 1000 sessions"))
+    print(draw(lines, f"{protection}, {direction}, bursts of 64, 64 sessions"))
 
 
 if __name__ == "__main__":
