@@ -37,7 +37,6 @@ enum mail_type {
 				uplink */
 	MAIL_UPLINK,         /* mail_uplink: use this uplink from now on (NULL: none) */
 	MAIL_COOKIE_SECRET,  /* mail_cookie_secret */
-	MAIL_TRACE,          /* mail_trace */
 	MAIL_STOP,           /* no body: end every session with close_notify, then leave the loop */
 };
 
@@ -81,10 +80,6 @@ struct mail_uplink {
 
 struct mail_cookie_secret {
 	uint8_t secret[COOKIE_SECRET_LEN];
-};
-
-struct mail_trace {
-	uint32_t records; /* the next this many are traced */
 };
 
 struct mail_moved {

@@ -123,6 +123,7 @@ int port_open(struct port *port, const struct config *config, struct local *loca
 	err = find_port(&port->id, error, error_len);
 	if (err)
 		return err;
+	port->found = true;
 	err = rte_eth_dev_info_get(port->id, &info);
 	if (err)
 		goto err_port;
@@ -159,8 +160,10 @@ err_port:
 
 void port_close(struct port *port)
 {
-	(void)rte_eth_dev_stop(port->id);
-	(void)rte_eth_dev_close(port->id);
+	if (port->found) {
+		(void)rte_eth_dev_stop(port->id);
+		(void)rte_eth_dev_close(port->id);
+	}
 	for (unsigned i = 0; i < RTE_DIM(port->pools); i++)
 		rte_mempool_free(port->pools[i]);
 }

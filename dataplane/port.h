@@ -20,6 +20,7 @@ enum {
 
 struct port {
 	uint16_t id;
+	bool found; /* there is something to close */
 	uint16_t workers;
 	uint16_t rx_queues, tx_queues; /* at most one of each per worker */
 	bool rss;     /* the port spreads by the UDP 4-tuple: a frame is where its session is */
