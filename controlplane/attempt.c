@@ -11,6 +11,7 @@ struct attempts {
 	uint64_t first_ns, timeout_ns;
 	struct attempt_list ages;                   /* oldest first */
 	struct attempt_list levels[ATTEMPT_LEVELS]; /* each by deadline */
+	struct attempt_list waiting, woken;         /* longest wait first */
 };
 
 struct attempts *attempts_new(uint32_t max, uint64_t first_ns, uint64_t timeout_ns)
@@ -32,6 +33,8 @@ struct attempts *attempts_new(uint32_t max, uint64_t first_ns, uint64_t timeout_
 	as->first_ns = first_ns;
 	as->timeout_ns = timeout_ns;
 	TAILQ_INIT(&as->ages);
+	TAILQ_INIT(&as->waiting);
+	TAILQ_INIT(&as->woken);
 	for (unsigned i = 0; i < ATTEMPT_LEVELS; i++)
 		TAILQ_INIT(&as->levels[i]);
 	return as;
@@ -102,6 +105,7 @@ void attempt_remove(struct attempts *as, struct attempt *a)
 	while (*at != a)
 		at = &(*at)->hash_next;
 	*at = a->hash_next;
+	attempt_wait_over(as, a);
 	TAILQ_REMOVE(&as->ages, a, age);
 	TAILQ_REMOVE(&as->levels[a->level], a, timer);
 	as->count--;
@@ -117,6 +121,39 @@ struct attempt *attempts_oldest(struct attempts *as)
 uint32_t attempts_count(const struct attempts *as)
 {
 	return as->count;
+}
+
+void attempt_wait_over(struct attempts *as, struct attempt *a)
+{
+	if (a->waits != ATTEMPT_WAITS_NOT)
+		TAILQ_REMOVE(a->waits == ATTEMPT_WAITS ? &as->waiting : &as->woken, a, wait);
+	a->waits = ATTEMPT_WAITS_NOT;
+}
+
+void attempt_wait(struct attempts *as, struct attempt *a)
+{
+	if (a->waits != ATTEMPT_WAITS_NOT)
+		return;
+	a->waits = ATTEMPT_WAITS;
+	TAILQ_INSERT_TAIL(&as->waiting, a, wait);
+}
+
+void attempts_wake(struct attempts *as)
+{
+	struct attempt *a;
+
+	TAILQ_FOREACH (a, &as->waiting, wait)
+		a->waits = ATTEMPT_WOKEN;
+	TAILQ_CONCAT(&as->woken, &as->waiting, wait);
+}
+
+struct attempt *attempts_woken(struct attempts *as)
+{
+	struct attempt *a = TAILQ_FIRST(&as->woken);
+
+	if (a)
+		attempt_wait_over(as, a);
+	return a;
 }
 
 struct attempt *attempts_timed_out(struct attempts *as, uint64_t now_ns)

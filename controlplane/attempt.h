@@ -11,6 +11,8 @@
 
 #include "controlplane/handshake.h"
 
+enum attempt_waits { ATTEMPT_WAITS_NOT, ATTEMPT_WAITS, ATTEMPT_WOKEN };
+
 enum { ATTEMPT_LEVELS = 7 }; /* 1 s, 2 s, ... 64 s from a first interval of a second: RFC 6347 4.2.4.1 */
 
 struct attempt {
@@ -18,8 +20,9 @@ struct attempt {
 	struct sluice_ref ref;
 	uint64_t started_ns, resend_ns, sent_ns;
 	uint8_t level;
+	enum attempt_waits waits;
 	struct attempt *hash_next;
-	TAILQ_ENTRY(attempt) age, timer;
+	TAILQ_ENTRY(attempt) age, timer, wait;
 };
 
 struct attempts;
@@ -39,6 +42,14 @@ void attempt_remove(struct attempts *as, struct attempt *a);
 /* NULL when there is none. */
 struct attempt *attempts_oldest(struct attempts *as);
 uint32_t attempts_count(const struct attempts *as);
+
+/* It waits for an answer from outside (HANDSHAKE_WAITING), or no longer. Both may be repeated. */
+void attempt_wait(struct attempts *as, struct attempt *a);
+void attempt_wait_over(struct attempts *as, struct attempt *a);
+/* Answers have come: attempts_woken() then returns each of those that wait now once, the longest wait first,
+ * and NULL at the end. */
+void attempts_wake(struct attempts *as);
+struct attempt *attempts_woken(struct attempts *as);
 
 /* One that has lasted too long; NULL: none (any more). It stays in place. */
 struct attempt *attempts_timed_out(struct attempts *as, uint64_t now_ns);

@@ -114,8 +114,23 @@ static int rotate_cookie_secret(struct control *c)
 	return ret;
 }
 
+/* A store that answers later sends what was asked in this turn, and gives what came to those who wait. */
+static void process_store(struct control *c)
+{
+	const struct credentials *credentials = &c->credentials;
+
+	if (!credentials->ops || !credentials->ops->process)
+		return;
+	if (!c->store_ready && c->now_ns < credentials->ops->deadline(credentials->store))
+		return;
+	c->store_ready = false;
+	if (credentials->ops->process(credentials->store, c->now_ns) > 0)
+		negotiate_answered(c);
+}
+
 static void run_timers(struct control *c)
 {
+	process_store(c);
 	negotiate_timers(c);
 	if (c->now_ns >= c->rotate_ns && rotate_cookie_secret(c))
 		log_write(LOG_LEVEL_ERROR, "the cookie secret could not be changed");
@@ -130,6 +145,8 @@ static int sleep_ms(struct control *c)
 {
 	uint64_t until = earlier(attempts_deadline(c->attempts), c->rotate_ns);
 
+	if (c->credentials.ops && c->credentials.ops->deadline)
+		until = earlier(until, c->credentials.ops->deadline(c->credentials.store));
 	until = earlier(until, associations_retry_deadline(c->associations));
 	until = earlier(until, associations_expire_flights(c->associations, c->now_ns));
 	if (c->stopping)
@@ -158,6 +175,8 @@ static void take_event(struct control *c, int fd)
 		application_disconnected(c);
 	else if (fd == c->stop_fd)
 		drain(fd);
+	else if (fd == c->store_fd)
+		c->store_ready = true;
 	for (unsigned i = 0; i < c->workers; i++) {
 		if (fd == c->links[i].to_control.event_fd)
 			drain(fd);
@@ -230,6 +249,16 @@ static int watch(struct control *c, int fd)
 	return fd < 0 || epoll_ctl(c->epoll_fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
 }
 
+static int watch_store(struct control *c)
+{
+	const struct credentials *credentials = &c->credentials;
+
+	if (!credentials->ops || !credentials->ops->fd)
+		return 0;
+	c->store_fd = credentials->ops->fd(credentials->store);
+	return watch(c, c->store_fd);
+}
+
 static int open_descriptors(struct control *c)
 {
 	int ret;
@@ -267,7 +296,6 @@ static int make_tables(struct control *c)
 
 static int load_credentials(struct control *c, char *error, size_t error_len)
 {
-	struct credentials credentials = {0};
 	int ret = tls_global_init();
 
 	if (ret) {
@@ -278,11 +306,16 @@ static int load_credentials(struct control *c, char *error, size_t error_len)
 		c->psk_file = psk_file_open(c->config->credentials.psk_file, error, error_len);
 		if (!c->psk_file)
 			return -EINVAL;
-		credentials = (struct credentials){.ops = &psk_file_store, .store = c->psk_file};
+		c->credentials = (struct credentials){.ops = &psk_file_store, .store = c->psk_file};
 		log_write(LOG_LEVEL_INFO, "%u pre-shared keys from %s", psk_file_count(c->psk_file),
 			  c->config->credentials.psk_file);
 	}
-	c->tls = tls_new(c->config, credentials, error, error_len);
+	ret = watch_store(c);
+	if (ret) {
+		snprintf(error, error_len, "the credential store cannot be watched: %s", strerror(-ret));
+		return ret;
+	}
+	c->tls = tls_new(c->config, c->credentials, error, error_len);
 	return c->tls ? 0 : -EINVAL;
 }
 
@@ -299,7 +332,7 @@ struct control *control_new(const struct config *config, struct worker_link *lin
 	c->links = links;
 	c->workers = workers;
 	c->now_ns = monotonic_ns();
-	c->epoll_fd = c->stop_fd = c->application.listen_fd = c->application.connection_fd = -1;
+	c->epoll_fd = c->stop_fd = c->store_fd = c->application.listen_fd = c->application.connection_fd = -1;
 	c->log_up.rate = c->log_down.rate = c->log_refused.rate = LOG_LINES_PER_SECOND;
 	log_set_level(log_level_by_name(config->log_level));
 	ret = open_descriptors(c);

@@ -61,8 +61,9 @@ struct credential_change {
 /* A source of credentials. All functions run on the control thread and must not block it. */
 struct credential_store {
 	const char *name; /* "file", "lmdb", "redis" */
-	/* 1: found, *out filled (the caller wipes it); 0: unknown; -EAGAIN: asked, the answer comes later
-	 * (the handshake waits); another -errno: unreachable. identity: any bytes, at most PSK_IDENTITY_MAX.
+	/* 1: found, *out filled (the caller wipes it); 0: unknown; -EAGAIN: asked, the answer comes later:
+	 * after process() said that answers came, the same find() has it; another -errno: unreachable.
+	 * Unknown and found take equally long. identity: any bytes, at most PSK_IDENTITY_MAX.
 	 */
 	int (*find_psk)(void *store, const char *tenant, const uint8_t *identity, size_t identity_len,
 			struct psk_credential *out);
@@ -74,6 +75,15 @@ struct credential_store {
 	 * to be looked up again; another -errno: unreachable. NULL when the store never changes while it is
 	 * open. */
 	int (*changes)(void *store, uint64_t *number, struct credential_change *out, unsigned max);
+	/* A store that answers later has these three, and no other store has any of them.
+	 * fd: an epoll descriptor of the store's own, the same while it is open; readable when it wants
+	 * process(). process: does what is due, and returns how many answers have come. deadline: process()
+	 * is to be called at this time (CLOCK_MONOTONIC) at the latest; 0: in this very turn, UINT64_MAX: no
+	 * need.
+	 */
+	int (*fd)(const void *store);
+	unsigned (*process)(void *store, uint64_t now_ns);
+	uint64_t (*deadline)(const void *store);
 	void (*close)(void *store);
 };
 

@@ -60,6 +60,11 @@ struct handshake {
 	struct held *held;       /* in order of arrival */
 	uint32_t held_count, held_len;
 
+	/* While it waits for an answer from outside: whose, for the operator, and the message that needs it.
+	 * Whatever arrives meanwhile is kept and looked at afterwards. */
+	const char *waits_for;
+	struct assembly_message *kept;
+
 	struct proof *proof;
 	uint8_t psk[PSK_KEY_MAX];
 	uint8_t psk_len;
@@ -431,8 +436,12 @@ static enum handshake_state mask_unknown(struct handshake *h, const uint8_t *ide
 		       : refuse(h, ALERT_INTERNAL_ERROR, "internal: no randomness");
 }
 
-/* A store that answers later (-EAGAIN) will make the handshake wait here, with the message still in its
- * hands. */
+static enum handshake_state wait_for(struct handshake *h, const char *whom)
+{
+	h->waits_for = whom;
+	return HANDSHAKE_WAITING;
+}
+
 static enum handshake_state find_psk(struct handshake *h, const struct assembly_message *m)
 {
 	const struct credentials *c = &h->tls->credentials;
@@ -447,6 +456,8 @@ static enum handshake_state find_psk(struct handshake *h, const struct assembly_
 	}
 	if (len > 0 && len <= PSK_IDENTITY_MAX && !memchr(identity, 0, len))
 		ret = c->ops->find_psk(c->store, "", identity, len, &found);
+	if (ret == -EAGAIN)
+		return wait_for(h, "the credential store");
 	if (ret < 0) {
 		(void)refuse(h, ALERT_INTERNAL_ERROR, "the credential store \"%s\" cannot be reached",
 			     c->ops->name);
@@ -633,13 +644,25 @@ static enum handshake_state progress(struct handshake *h, uint64_t now_ns)
 	enum handshake_state state = HANDSHAKE_GOES_ON;
 	struct assembly_message *m;
 
-	while (state == HANDSHAKE_GOES_ON && (m = assembly_take(&h->assembly)))
+	if (h->waits_for)
+		return HANDSHAKE_WAITING;
+	while (state == HANDSHAKE_GOES_ON && (m = h->kept ? h->kept : assembly_take(&h->assembly))) {
 		state = take_message(h, m);
+		h->kept = state == HANDSHAKE_WAITING ? m : NULL;
+	}
 	if (state == HANDSHAKE_GOES_ON && h->assembly.flight_complete && h->ccs_seen && !h->ccs_fed)
 		state = feed_change_cipher_spec(h);
 	if (state == HANDSHAKE_GOES_ON && h->ccs_fed)
 		state = feed_held(h, now_ns);
 	return state;
+}
+
+enum handshake_state handshake_continue(struct handshake *h, uint64_t now_ns)
+{
+	if (!h->waits_for)
+		return HANDSHAKE_GOES_ON;
+	h->waits_for = NULL;
+	return progress(h, now_ns);
 }
 
 /* Unprotected, so anyone who can forge the peer's address can send it; but to go on after a fatal alert would
@@ -694,7 +717,8 @@ static bool may_be_protected(const struct handshake *h, const uint8_t *record, s
 	       record[0] == CONTENT_APPLICATION_DATA;
 }
 
-enum handshake_state handshake_record(struct handshake *h, const uint8_t *record, size_t len, uint64_t now_ns)
+static enum handshake_state take_record(struct handshake *h, const uint8_t *record, size_t len,
+					uint64_t now_ns)
 {
 	if (h->done || len < RECORD_HEADER_LEN || len > UINT16_MAX)
 		return HANDSHAKE_GOES_ON;
@@ -711,8 +735,17 @@ enum handshake_state handshake_record(struct handshake *h, const uint8_t *record
 	}
 }
 
+enum handshake_state handshake_record(struct handshake *h, const uint8_t *record, size_t len, uint64_t now_ns)
+{
+	enum handshake_state state = take_record(h, record, len, now_ns);
+
+	return state == HANDSHAKE_GOES_ON && h->waits_for ? HANDSHAKE_WAITING : state;
+}
+
 enum handshake_state handshake_resend(struct handshake *h)
 {
+	if (h->waits_for) /* the client has said all; it is us who owe an answer */
+		return HANDSHAKE_WAITING;
 	if (!h->ssl || h->done)
 		return HANDSHAKE_GOES_ON;
 	if (wolfSSL_dtls_retransmit(h->ssl) == WOLFSSL_SUCCESS)
@@ -730,6 +763,8 @@ bool handshake_wants_resend(struct handshake *h)
 
 static const char *waiting_for(const struct handshake *h)
 {
+	if (h->waits_for)
+		return h->waits_for;
 	if (!h->ssl)
 		return "the rest of its ClientHello";
 	if (!h->assembly.flight_complete)

@@ -17,8 +17,9 @@
 
 enum handshake_state {
 	HANDSHAKE_GOES_ON,
-	HANDSHAKE_DONE,   /* once; then handshake_install() and handshake_session_up() */
-	HANDSHAKE_FAILED, /* handshake_refusal() tells why; the flight may hold an alert */
+	HANDSHAKE_WAITING, /* for an answer from outside; when some came: handshake_continue() */
+	HANDSHAKE_DONE,    /* once; then handshake_install() and handshake_session_up() */
+	HANDSHAKE_FAILED,  /* handshake_refusal() tells why; the flight may hold an alert */
 };
 
 struct handshake_start {
@@ -40,6 +41,9 @@ void handshake_free(struct handshake *h);
  */
 enum handshake_state handshake_record(struct handshake *h, const uint8_t *record, size_t len,
 				      uint64_t now_ns);
+
+/* After HANDSHAKE_WAITING: asks again for what it waits for, and goes on with what came meanwhile. */
+enum handshake_state handshake_continue(struct handshake *h, uint64_t now_ns);
 
 /* The time to repeat our flight has come: RFC 6347 4.2.4. New record sequence numbers, same messages. */
 enum handshake_state handshake_resend(struct handshake *h);

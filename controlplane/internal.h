@@ -34,6 +34,8 @@ struct control {
 	struct outbox *outboxes; /* one per worker */
 
 	struct psk_file *psk_file;
+	struct credentials credentials; /* where all handshakes look */
+	bool store_ready;               /* its descriptor said so */
 	struct tls *tls;
 	struct admit *admit;
 	struct attempts *attempts;
@@ -45,6 +47,7 @@ struct control {
 	struct log_limit log_up, log_down, log_refused;
 
 	int epoll_fd, stop_fd;
+	int store_fd; /* the store's own; -1: it has none */
 	pthread_t thread;
 	bool started;
 	_Atomic bool stop; /* set by control_stop(), read by the thread */
@@ -59,6 +62,8 @@ const char *peer_text(char out[PEER_TEXT_MAX], const struct peer_address *peer);
 /* negotiate.c: mail about handshakes and the sessions that come of them. */
 void negotiate_hello(struct control *c, const struct mail_hello *mail);
 void negotiate_record(struct control *c, const struct mail_record *mail);
+/* Answers from outside have come: whoever waits asks again. */
+void negotiate_answered(struct control *c);
 void negotiate_dropped(struct control *c, struct sluice_ref ref);
 void negotiate_finished_again(struct control *c, struct sluice_ref ref);
 void negotiate_timers(struct control *c);

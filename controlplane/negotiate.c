@@ -155,8 +155,13 @@ static void conclude(struct control *c, struct attempt *a, enum handshake_state 
 {
 	struct flight *flight = handshake_flight(a->handshake);
 
+	if (state == HANDSHAKE_WAITING)
+		attempt_wait(c->attempts, a);
+	else
+		attempt_wait_over(c->attempts, a);
 	switch (state) {
 	case HANDSHAKE_GOES_ON:
+	case HANDSHAKE_WAITING:
 		if (flight->len > 0) {
 			transmit(c, a->ref, &handshake_start(a->handshake)->path, flight);
 			flight_clear(flight);
@@ -248,6 +253,15 @@ void negotiate_record(struct control *c, const struct mail_record *mail)
 
 	if (a)
 		take_record(c, a, (const uint8_t *)(mail + 1), mail->record_len);
+}
+
+void negotiate_answered(struct control *c)
+{
+	struct attempt *a;
+
+	attempts_wake(c->attempts);
+	while ((a = attempts_woken(c->attempts)))
+		conclude(c, a, handshake_continue(a->handshake, c->now_ns));
 }
 
 void negotiate_dropped(struct control *c, struct sluice_ref ref)

@@ -100,6 +100,11 @@ void meeting_inject(struct meeting *m, const uint8_t *datagram, size_t len)
 	}
 }
 
+void meeting_continue(struct meeting *m)
+{
+	after(m, handshake_continue(m->handshake, m->now_ns));
+}
+
 /* ---- the way between them */
 
 static void deliver(struct meeting *m, bool from_client, const uint8_t *bytes, size_t len)

@@ -55,6 +55,8 @@ bool meeting_run(struct meeting *m, unsigned rounds);
 void meeting_client_speaks(struct meeting *m);
 /* A record or several, as if from the client. */
 void meeting_inject(struct meeting *m, const uint8_t *datagram, size_t len);
+/* What the handshake waited for has come. */
+void meeting_continue(struct meeting *m);
 void meeting_send_last_flight(struct meeting *m);
 
 /* After the handshake: both directions of application data with the exported keys. */
