@@ -93,11 +93,12 @@ static unsigned read_16(const uint8_t *at)
 	return (unsigned)at[0] << 8 | at[1];
 }
 
-__attribute__((format(printf, 3, 4))) static enum handshake_state refuse(struct handshake *h, uint8_t alert,
-									 const char *format, ...)
+__attribute__((format(printf, 4, 5))) static enum handshake_state
+refuse(struct handshake *h, enum refusal_cause cause, uint8_t alert, const char *format, ...)
 {
 	va_list arguments;
 
+	h->refusal.cause = cause;
 	h->refusal.alert = alert;
 	va_start(arguments, format);
 	vsnprintf(h->refusal.text, sizeof h->refusal.text, format, arguments);
@@ -105,7 +106,13 @@ __attribute__((format(printf, 3, 4))) static enum handshake_state refuse(struct 
 	return HANDSHAKE_FAILED;
 }
 
-/* The same with an alert of our own: for what wolfSSL does not see. */
+/* Our own fault. */
+static enum handshake_state refuse_internal(struct handshake *h, const char *text)
+{
+	return refuse(h, REFUSED_INTERNAL, ALERT_INTERNAL_ERROR, "internal: %s", text);
+}
+
+/* With an alert of our own: for what wolfSSL does not see. */
 static enum handshake_state refuse_aloud(struct handshake *h)
 {
 	flight_clear(&h->flight);
@@ -248,21 +255,21 @@ static enum handshake_state failed_in_wolfssl(struct handshake *h, int error)
 	WOLFSSL_ALERT_HISTORY alerts = {0};
 
 	if (h->broken)
-		return refuse(h, ALERT_INTERNAL_ERROR,
-			      "internal: wolfSSL wanted to send what must not be sent");
+		return refuse_internal(h, "wolfSSL wanted to send what must not be sent");
 	(void)wolfSSL_get_alert_history(h->ssl, &alerts);
 	if (h->refusal.text[0]) { /* a callback knew better */
 		h->refusal.alert = (uint8_t)alerts.last_tx.code;
 		return HANDSHAKE_FAILED;
 	}
 	if (error == WC_NO_ERR_TRACE(FATAL_ERROR) && alerts.last_rx.code >= 0)
-		return refuse(h, ALERT_CLOSE_NOTIFY, "the client sent the alert %s",
+		return refuse(h, REFUSED_CLIENT_ALERT, ALERT_CLOSE_NOTIFY, "the client sent the alert %s",
 			      alert_name((uint8_t)alerts.last_rx.code));
 	if (alerts.last_tx.code >= 0)
-		return refuse(h, (uint8_t)alerts.last_tx.code, "%s", tls_error_text(error));
+		return refuse(h, tls_error_cause(error), (uint8_t)alerts.last_tx.code, "%s",
+			      tls_error_text(error));
 	/* It gave up in silence; the client shall not wait for the end of its own patience. RFC 5246 7.4.6
 	 * names the alert for a certificate that is missing. */
-	(void)refuse(h,
+	(void)refuse(h, tls_error_cause(error),
 		     error == WC_NO_ERR_TRACE(NO_PEER_CERT) ? ALERT_HANDSHAKE_FAILURE : ALERT_INTERNAL_ERROR,
 		     "%s", tls_error_text(error));
 	return refuse_aloud(h);
@@ -276,7 +283,8 @@ static enum handshake_state feed(struct handshake *h, const uint8_t *record, siz
 	h->feed_len = (uint32_t)len;
 	/* wolfSSL reads no more than its MTU at once; a message that we put together may be longer. */
 	if (len > h->datagram_mtu && wolfSSL_dtls_set_mtu(h->ssl, (unsigned short)len) != WOLFSSL_SUCCESS)
-		return refuse(h, ALERT_INTERNAL_ERROR, "a handshake message of %zu bytes is too long", len);
+		return refuse(h, REFUSED_MALFORMED, ALERT_INTERNAL_ERROR,
+			      "a handshake message of %zu bytes is too long", len);
 	ret = wolfSSL_accept(h->ssl);
 	h->feed = NULL;
 	if (ret == WOLFSSL_SUCCESS && !h->broken) {
@@ -385,13 +393,12 @@ static enum handshake_state take_hello(struct handshake *h, struct assembly_mess
 		memcpy(h->sni, offer.server_name.at, offer.server_name.len);
 	h->ssl = wolfSSL_new(h->tls->ctx);
 	if (!h->ssl || set_up(h, &choice))
-		return refuse(h, ALERT_INTERNAL_ERROR, "internal: out of memory for the handshake");
+		return refuse_internal(h, "out of memory for the handshake");
 	state = feed_message(h, m);
 	if (state == HANDSHAKE_GOES_ON && !h->hello_good)
-		return refuse(h, ALERT_INTERNAL_ERROR, "internal: the cookie was not accepted");
+		return refuse_internal(h, "the cookie was not accepted");
 	if (state == HANDSHAKE_GOES_ON && !server_hello_fits(h))
-		return refuse(h, ALERT_INTERNAL_ERROR,
-			      "internal: a combination was negotiated that must not be");
+		return refuse_internal(h, "a combination was negotiated that must not be");
 	return state;
 }
 
@@ -428,12 +435,12 @@ static enum handshake_state mask_unknown(struct handshake *h, const uint8_t *ide
 	char text[160];
 
 	h->psk_unknown = true;
+	h->refusal.cause = REFUSED_PSK_UNKNOWN;
 	h->psk_len = MASKING_KEY_LEN;
 	snprintf(h->refusal.text, sizeof h->refusal.text, "unknown PSK identity \"%s\"",
 		 log_text(text, sizeof text, identity, len));
-	return random_block(h->psk, MASKING_KEY_LEN) == 0
-		       ? HANDSHAKE_GOES_ON
-		       : refuse(h, ALERT_INTERNAL_ERROR, "internal: no randomness");
+	return random_block(h->psk, MASKING_KEY_LEN) == 0 ? HANDSHAKE_GOES_ON
+							  : refuse_internal(h, "no randomness");
 }
 
 static enum handshake_state wait_for(struct handshake *h, const char *whom)
@@ -451,7 +458,7 @@ static enum handshake_state find_psk(struct handshake *h, const struct assembly_
 	int ret = 0;
 
 	if (!psk_identity(m, &identity, &len)) {
-		(void)refuse(h, ALERT_DECODE_ERROR, "a malformed ClientKeyExchange");
+		(void)refuse(h, REFUSED_MALFORMED, ALERT_DECODE_ERROR, "a malformed ClientKeyExchange");
 		return refuse_aloud(h);
 	}
 	if (len > 0 && len <= PSK_IDENTITY_MAX && !memchr(identity, 0, len))
@@ -459,8 +466,8 @@ static enum handshake_state find_psk(struct handshake *h, const struct assembly_
 	if (ret == -EAGAIN)
 		return wait_for(h, "the credential store");
 	if (ret < 0) {
-		(void)refuse(h, ALERT_INTERNAL_ERROR, "the credential store \"%s\" cannot be reached",
-			     c->ops->name);
+		(void)refuse(h, REFUSED_STORE, ALERT_INTERNAL_ERROR,
+			     "the credential store \"%s\" cannot be reached", c->ops->name);
 		return refuse_aloud(h);
 	}
 	if (ret == 0)
@@ -469,7 +476,7 @@ static enum handshake_state find_psk(struct handshake *h, const struct assembly_
 	if (h->proof)
 		take_psk(h, &found, identity, len);
 	secret_wipe(&found, sizeof found);
-	return h->proof ? HANDSHAKE_GOES_ON : refuse(h, ALERT_INTERNAL_ERROR, "internal: out of memory");
+	return h->proof ? HANDSHAKE_GOES_ON : refuse_internal(h, "out of memory");
 }
 
 unsigned int handshake_psk_key(WOLFSSL *ssl, const char *identity, unsigned char *key, unsigned int room)
@@ -484,29 +491,32 @@ unsigned int handshake_psk_key(WOLFSSL *ssl, const char *identity, unsigned char
 
 /* ---- Certificate, CertificateVerify */
 
+/* The alert is wolfSSL's. Returns 0 for it. */
+static int refuse_certificate(struct handshake *h, enum refusal_cause cause, const char *text)
+{
+	(void)refuse(h, cause, 0, "%s", text);
+	return 0;
+}
+
 int handshake_verify_certificate(int verified, WOLFSSL_X509_STORE_CTX *chain)
 {
 	struct handshake *h = chain->userCtx;
 
 	if (!verified) {
-		snprintf(h->refusal.text, sizeof h->refusal.text, "%s", tls_error_text(chain->error));
-		return 0;
+		return refuse_certificate(h, tls_error_cause(chain->error), tls_error_text(chain->error));
 	}
 	if (chain->error_depth != 0 || chain->totalCerts < 1)
 		return 1;
 	for (int i = 0; i < chain->totalCerts; i++) {
-		if (!certificate_hash_fits(chain->certs[i].buffer, chain->certs[i].length)) {
-			snprintf(h->refusal.text, sizeof h->refusal.text, "%s",
-				 tls_error_text(ASN_SIG_HASH_E));
-			return 0;
-		}
+		if (!certificate_hash_fits(chain->certs[i].buffer, chain->certs[i].length))
+			return refuse_certificate(h, REFUSED_SIGNATURE_SHA1, tls_error_text(ASN_SIG_HASH_E));
 	}
 	if (!h->proof)
 		h->proof = calloc(1, sizeof *h->proof);
 	if (h->proof && proof_from_certificate(h->proof, chain->certs[0].buffer, chain->certs[0].length) == 0)
 		return 1;
-	snprintf(h->refusal.text, sizeof h->refusal.text, "the name in the client's certificate is none");
-	return 0;
+	return refuse_certificate(h, REFUSED_CERTIFICATE_NAME,
+				  "the name in the client's certificate is none");
 }
 
 /* RFC 9155: no MD5, no SHA-1; nor the SHA-224 that we do not offer. The first byte names the hash, or is 8
@@ -517,7 +527,8 @@ static enum handshake_state check_signature_algorithm(struct handshake *h, const
 
 	if (m->body_len >= 2 && hash >= 4 && hash <= 8)
 		return HANDSHAKE_GOES_ON;
-	(void)refuse(h, ALERT_ILLEGAL_PARAMETER, "the client signs with a hash that is not enabled");
+	(void)refuse(h, REFUSED_SIGNATURE_SHA1, ALERT_ILLEGAL_PARAMETER,
+		     "the client signs with a hash that is not enabled");
 	return refuse_aloud(h);
 }
 
@@ -671,7 +682,8 @@ static enum handshake_state take_alert(struct handshake *h, const uint8_t *alert
 {
 	if (len != 2 || (alert[0] != 2 && alert[1] != ALERT_CLOSE_NOTIFY))
 		return HANDSHAKE_GOES_ON;
-	return refuse(h, ALERT_CLOSE_NOTIFY, "the client sent the alert %s", alert_name(alert[1]));
+	return refuse(h, REFUSED_CLIENT_ALERT, ALERT_CLOSE_NOTIFY, "the client sent the alert %s",
+		      alert_name(alert[1]));
 }
 
 static enum handshake_state take_epoch0(struct handshake *h, const uint8_t *record, size_t len,
@@ -775,13 +787,14 @@ static const char *waiting_for(const struct handshake *h)
 void handshake_give_up(struct handshake *h)
 {
 	if (h->finished_failures == 0) {
-		(void)refuse(h, ALERT_HANDSHAKE_FAILURE, "timed out waiting for %s", waiting_for(h));
+		(void)refuse(h, REFUSED_TIMEOUT, ALERT_HANDSHAKE_FAILURE, "timed out waiting for %s",
+			     waiting_for(h));
 		return;
 	}
-	h->refusal.alert = ALERT_DECRYPT_ERROR; /* RFC 4279 2, for both causes */
 	if (!h->psk_unknown)
-		snprintf(h->refusal.text, sizeof h->refusal.text,
-			 "its Finished does not open: most likely it has another key");
+		(void)refuse(h, REFUSED_WRONG_KEY, ALERT_DECRYPT_ERROR,
+			     "its Finished does not open: most likely it has another key");
+	h->refusal.alert = ALERT_DECRYPT_ERROR; /* RFC 4279 2, for both causes */
 	(void)refuse_aloud(h);
 }
 

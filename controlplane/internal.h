@@ -14,6 +14,7 @@
 #include "controlplane/log.h"
 #include "controlplane/outbox.h"
 #include "controlplane/psk_file.h"
+#include "controlplane/refusal.h"
 #include "ring/uplink.h"
 
 /* The application at the other end of the ring: application.c. */
@@ -41,6 +42,8 @@ struct control {
 	struct attempts *attempts;
 	struct associations *associations;
 	struct application application;
+
+	struct refusal_counts refusals;
 
 	uint64_t now_ns; /* CLOCK_MONOTONIC, read once per turn */
 	uint64_t rotate_ns;

@@ -74,10 +74,13 @@ static const char *proof_text(char *out, size_t room, const struct proof *proof)
 			       proof ? proof->id : NULL, proof ? proof->id_len : 0);
 }
 
-static void log_refusal(struct control *c, const struct path *path, const char *why)
+/* Counted, and told to the operator. */
+static void note_refusal(struct control *c, const struct path *path, enum refusal_cause cause,
+			 const char *why)
 {
 	char peer[PEER_TEXT_MAX];
 
+	c->refusals.of[cause]++;
 	log_limited(&c->log_refused, c->now_ns, LOG_LEVEL_WARNING, "%s: refused: %s",
 		    peer_text(peer, &path->peer), why);
 }
@@ -98,10 +101,11 @@ static void log_established(struct control *c, const struct attempt *a, const st
 static void end_refused(struct control *c, struct attempt *a)
 {
 	const struct path *path = &handshake_start(a->handshake)->path;
+	const struct refusal *refusal = handshake_refusal(a->handshake);
 
 	transmit(c, a->ref, path, handshake_flight(a->handshake));
 	tell_over(c, a->ref);
-	log_refusal(c, path, handshake_refusal(a->handshake)->text);
+	note_refusal(c, path, refusal->cause, refusal->text);
 	attempt_remove(c->attempts, a);
 }
 
@@ -144,8 +148,8 @@ static void establish(struct control *c, struct attempt *a)
 		log_established(c, a, &mail.session);
 	} else {
 		tell_over(c, a->ref);
-		log_refusal(c, &handshake_start(a->handshake)->path,
-			    "internal: the session cannot be installed");
+		note_refusal(c, &handshake_start(a->handshake)->path, REFUSED_INTERNAL,
+			     "internal: the session cannot be installed");
 	}
 	secret_wipe(&mail, sizeof mail);
 	attempt_remove(c->attempts, a);
@@ -193,8 +197,8 @@ static void make_room(struct control *c)
 
 	if (attempts_count(c->attempts) < c->config->handshakes.max || !oldest)
 		return;
-	log_refusal(c, &handshake_start(oldest->handshake)->path,
-		    "too many handshakes at once, and this one was the oldest");
+	note_refusal(c, &handshake_start(oldest->handshake)->path, REFUSED_TOO_MANY,
+		     "too many handshakes at once, and this one was the oldest");
 	tell_over(c, oldest->ref);
 	attempt_remove(c->attempts, oldest);
 }
@@ -219,20 +223,24 @@ static struct attempt *begin(struct control *c, const struct mail_hello *mail)
 void negotiate_hello(struct control *c, const struct mail_hello *mail)
 {
 	struct attempt *a = attempt_find(c->attempts, mail->ref);
+	enum refusal_cause cause = REFUSED_INTERNAL;
 	const char *why = NULL;
 
 	if (a) /* the worker has used the name again: it knows best */
 		attempt_remove(c->attempts, a);
 	if (c->stopping) {
+		cause = REFUSED_STOPPING;
 		why = "the gateway is about to stop";
 	} else {
 		switch (admit_ask(c->admit, &mail->path.peer, c->now_ns)) {
 		case ADMITTED:
 			break;
 		case ADMIT_TOTAL_EXCEEDED:
+			cause = REFUSED_RATE_TOTAL;
 			why = "more handshakes per second than handshakes.rate allows";
 			break;
 		case ADMIT_PREFIX_EXCEEDED:
+			cause = REFUSED_RATE_PREFIX;
 			why = "more handshakes per second from its network than handshakes.rate_prefix "
 			      "allows";
 			break;
@@ -241,7 +249,7 @@ void negotiate_hello(struct control *c, const struct mail_hello *mail)
 	a = why ? NULL : begin(c, mail);
 	if (!a) {
 		tell_over(c, mail->ref);
-		log_refusal(c, &mail->path, why ? why : "internal: out of memory for the handshake");
+		note_refusal(c, &mail->path, cause, why ? why : "internal: out of memory for the handshake");
 		return;
 	}
 	take_record(c, a, (const uint8_t *)(mail + 1), mail->record_len);
@@ -270,8 +278,8 @@ void negotiate_dropped(struct control *c, struct sluice_ref ref)
 
 	if (!a)
 		return;
-	log_refusal(c, &handshake_start(a->handshake)->path,
-		    "given up for a newer handshake from the same address");
+	note_refusal(c, &handshake_start(a->handshake)->path, REFUSED_SUPERSEDED,
+		     "given up for a newer handshake from the same address");
 	attempt_remove(c->attempts, a);
 }
 
@@ -334,6 +342,7 @@ void negotiate_not_installed(struct control *c, const struct mail_ended *mail)
 
 	if (!a)
 		return;
+	c->refusals.of[REFUSED_NO_ROOM]++;
 	log_down(c, a, "there was no room for the session");
 	association_remove(c->associations, a);
 }

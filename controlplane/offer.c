@@ -5,6 +5,7 @@
 #include <string.h>
 
 enum {
+	VERSION_TLS = 0x0300, /* SSL 3.0, and TLS above it */
 	VERSION_DTLS_1_0 = 0xfeff,
 	VERSION_DTLS_1_2 = 0xfefd,
 	EXTENSIONS_MAX = 64, /* in one ClientHello; real ones have up to twenty */
@@ -93,11 +94,17 @@ static struct bytes read_vector(struct reader *r, unsigned octets)
 	return (struct bytes){.at = at, .len = r->short_of ? 0 : (uint16_t)len};
 }
 
-static bool refuse(struct refusal *refusal, uint8_t alert, const char *text)
+static bool refuse(struct refusal *refusal, enum refusal_cause cause, uint8_t alert, const char *text)
 {
+	refusal->cause = cause;
 	refusal->alert = alert;
 	snprintf(refusal->text, sizeof refusal->text, "%s", text);
 	return false;
+}
+
+static bool malformed(struct refusal *refusal, const char *text)
+{
+	return refuse(refusal, REFUSED_MALFORMED, ALERT_DECODE_ERROR, text);
 }
 
 static bool list_has(struct bytes list, uint16_t value)
@@ -191,22 +198,24 @@ static bool read_extension(unsigned type, struct bytes body, struct offer *offer
 		break;
 	case EXTENSION_POINT_FORMATS:
 		if (!point_formats_fit(body))
-			return refuse(refusal, ALERT_ILLEGAL_PARAMETER,
+			return refuse(refusal, REFUSED_CURVE, ALERT_ILLEGAL_PARAMETER,
 				      "offers no uncompressed elliptic curve points");
 		break;
 	case EXTENSION_SUPPORTED_VERSIONS:
 		if (!versions_fit(body))
-			return refuse(refusal, ALERT_PROTOCOL_VERSION, "does not offer DTLS 1.2");
+			return refuse(refusal, REFUSED_VERSION, ALERT_PROTOCOL_VERSION,
+				      "does not offer DTLS 1.2");
 		break;
 	case EXTENSION_RENEGOTIATION_INFO:
 		/* RFC 5746 3.6: empty in the first handshake of an association, and there is no other. */
 		if (body.len != 1 || body.at[0] != 0)
-			return refuse(refusal, ALERT_HANDSHAKE_FAILURE, "asks for a renegotiation");
+			return refuse(refusal, REFUSED_RENEGOTIATION, ALERT_HANDSHAKE_FAILURE,
+				      "asks for a renegotiation");
 		break;
 	default: /* RFC 5246 7.4.1.4: unknown extensions are ignored. */
 		break;
 	}
-	return fits || refuse(refusal, ALERT_DECODE_ERROR, "malformed extension in the ClientHello");
+	return fits || malformed(refusal, "malformed extension in the ClientHello");
 }
 
 static bool read_extensions(struct bytes all, struct offer *offer, struct refusal *refusal)
@@ -220,13 +229,13 @@ static bool read_extensions(struct bytes all, struct offer *offer, struct refusa
 		struct bytes body = read_vector(&r, 2);
 
 		if (r.short_of)
-			return refuse(refusal, ALERT_DECODE_ERROR, "malformed extensions in the ClientHello");
+			return malformed(refusal, "malformed extensions in the ClientHello");
 		if (count == EXTENSIONS_MAX)
-			return refuse(refusal, ALERT_DECODE_ERROR, "too many extensions in the ClientHello");
+			return malformed(refusal, "too many extensions in the ClientHello");
 		/* RFC 5246 7.4.1.4: no type twice. */
 		for (unsigned i = 0; i < count; i++) {
 			if (seen[i] == type)
-				return refuse(refusal, ALERT_ILLEGAL_PARAMETER,
+				return refuse(refusal, REFUSED_MALFORMED, ALERT_ILLEGAL_PARAMETER,
 					      "the same extension twice in the ClientHello");
 		}
 		seen[count++] = (uint16_t)type;
@@ -234,6 +243,16 @@ static bool read_extensions(struct bytes all, struct offer *offer, struct refusa
 			return false;
 	}
 	return true;
+}
+
+static bool refuse_version(uint16_t version, struct refusal *refusal)
+{
+	if (version == VERSION_DTLS_1_0)
+		return refuse(refusal, REFUSED_DTLS_1_0, ALERT_PROTOCOL_VERSION, "speaks DTLS 1.0 only");
+	if (version >> 8 == VERSION_TLS >> 8)
+		return refuse(refusal, REFUSED_SSL_OR_TLS, ALERT_PROTOCOL_VERSION,
+			      "speaks SSL or TLS instead of a version of DTLS");
+	return refuse(refusal, REFUSED_VERSION, ALERT_PROTOCOL_VERSION, "speaks an unknown version of DTLS");
 }
 
 bool offer_read(const uint8_t *body, size_t len, struct offer *offer, struct refusal *refusal)
@@ -252,14 +271,13 @@ bool offer_read(const uint8_t *body, size_t len, struct offer *offer, struct ref
 		extensions = read_vector(&r, 2);
 	if (r.short_of || r.at != r.end || session_id.len > 32 || offer->suites.len < 2 ||
 	    offer->suites.len % 2 != 0 || compression.len < 1)
-		return refuse(refusal, ALERT_DECODE_ERROR, "malformed ClientHello");
+		return malformed(refusal, "malformed ClientHello");
 	/* DTLS counts its versions downwards. A newer client names 1.2 here (RFC 8446 4.1.2). */
 	if (offer->version >> 8 != 0xfe || offer->version > VERSION_DTLS_1_2)
-		return refuse(refusal, ALERT_PROTOCOL_VERSION,
-			      offer->version == VERSION_DTLS_1_0 ? "speaks DTLS 1.0 only"
-								 : "speaks an unknown version of DTLS");
+		return refuse_version(offer->version, refusal);
 	if (!memchr(compression.at, 0, compression.len))
-		return refuse(refusal, ALERT_ILLEGAL_PARAMETER, "offers compression only");
+		return refuse(refusal, REFUSED_COMPRESSION, ALERT_ILLEGAL_PARAMETER,
+			      "offers compression only");
 	return read_extensions(extensions, offer, refusal);
 }
 
@@ -270,28 +288,62 @@ static bool needs_curve(const struct suite *s)
 	return strncmp(s->name, "TLS_ECDHE_", 10) == 0;
 }
 
-/* NULL when the suite can be negotiated with this offer, otherwise why not. */
-static const char *suite_obstacle(const struct offer *offer, const struct offer_policy *policy,
-				  const struct suite *s)
+/* Why a suite cannot be negotiated; text NULL: it can. */
+struct obstacle {
+	enum refusal_cause cause;
+	const char *text;
+};
+
+/* RFC 8422 5.1.1: 15 to 21 and the first 8 are below 256 bits. */
+static bool curves_are_short(struct bytes list)
+{
+	for (unsigned i = 0; i + 1 < list.len; i += 2) {
+		unsigned curve = (unsigned)list.at[i] << 8 | list.at[i + 1];
+
+		if (curve == 0 || (curve > 8 && curve < 15) || curve > 21)
+			return false;
+	}
+	return true;
+}
+
+/* RFC 5246 7.4.1.4.1: the hash is the first byte, 1 is MD5, 2 SHA-1. No list at all means SHA-1. */
+static bool signatures_are_sha1(struct bytes list)
+{
+	for (unsigned i = 0; i + 1 < list.len; i += 2) {
+		if (list.at[i] > 2)
+			return false;
+	}
+	return true;
+}
+
+static struct obstacle suite_obstacle(const struct offer *offer, const struct offer_policy *policy,
+				      const struct suite *s)
 {
 	/* RFC 8422 5.1: without the extension the choice is ours; with it, it binds certificates too. */
 	if (needs_curve(s) && offer->groups.at &&
 	    !lists_meet(offer->groups, groups, sizeof groups / sizeof groups[0]))
-		return "offers no elliptic curve of 256 bits or more that is enabled";
+		return (struct obstacle){curves_are_short(offer->groups) ? REFUSED_CURVE_SHORT
+									 : REFUSED_CURVE,
+					 "offers no elliptic curve of 256 bits or more that is enabled"};
 	if (s->credential == SUITE_CERTIFICATE && offer->groups.at &&
 	    !list_has(offer->groups, policy->certificate_curve))
-		return "offers curves, but not the curve of our certificate";
+		return (struct obstacle){REFUSED_CURVE,
+					 "offers curves, but not the curve of our certificate"};
 	/* RFC 5246 7.4.1.4.1: without the extension it can do SHA-1 only, which is never used (RFC 9155). */
 	if (s->credential == SUITE_CERTIFICATE &&
 	    !lists_meet(offer->signature_algorithms, signatures, sizeof signatures / sizeof signatures[0]))
-		return "offers no signature algorithm that is enabled (ECDSA with SHA-256 or better)";
-	return NULL;
+		return (struct obstacle){
+			signatures_are_sha1(offer->signature_algorithms) ? REFUSED_SIGNATURE_SHA1
+									 : REFUSED_SIGNATURE,
+			"offers no signature algorithm that is enabled (ECDSA with SHA-256 or better)"};
+	return (struct obstacle){0};
 }
 
 static void describe_suites(const struct offer *offer, struct refusal *refusal)
 {
 	size_t used;
 
+	refusal->cause = refusal_of_suites(offer->suites.at, offer->suites.len);
 	snprintf(refusal->text, sizeof refusal->text, "offers only cipher suites that are not enabled:");
 	used = strlen(refusal->text);
 	for (unsigned i = 0; i + 1 < offer->suites.len; i += 2) {
@@ -324,31 +376,28 @@ static bool cid_fits(const struct offer *offer, const struct offer_policy *polic
 bool offer_choose(const struct offer *offer, const struct offer_policy *policy, struct offer_choice *choice,
 		  struct refusal *refusal)
 {
-	const char *obstacle = NULL;
+	struct obstacle obstacle = {0};
 	bool common = false;
 
 	if (policy->require_ems && !offer->extended_master_secret)
-		return refuse(refusal, ALERT_HANDSHAKE_FAILURE,
+		return refuse(refusal, REFUSED_NO_EMS, ALERT_HANDSHAKE_FAILURE,
 			      "does not offer the extended master secret (RFC 7627)");
 	for (unsigned i = 0; i < policy->suites_count; i++) {
 		const struct suite *s = policy->suites[i];
 
 		if (!list_has(offer->suites, s->id))
 			continue;
-		const char *why_not = suite_obstacle(offer, policy, s);
-
-		if (!why_not) {
+		obstacle = suite_obstacle(offer, policy, s);
+		if (!obstacle.text) {
 			*choice = (struct offer_choice){
 				.suite = s, .first_common = !common, .take_cid = cid_fits(offer, policy, s)};
 			return true;
 		}
 		common = true;
-		obstacle = why_not;
 	}
+	if (common)
+		return refuse(refusal, obstacle.cause, ALERT_HANDSHAKE_FAILURE, obstacle.text);
 	refusal->alert = ALERT_HANDSHAKE_FAILURE;
-	if (obstacle)
-		snprintf(refusal->text, sizeof refusal->text, "%s", obstacle);
-	else
-		describe_suites(offer, refusal);
+	describe_suites(offer, refusal);
 	return false;
 }

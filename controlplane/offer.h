@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "controlplane/refusal.h"
 #include "crypto/suite.h"
 
 /* RFC 5246 7.2, RFC 4279, RFC 6066. */
@@ -23,15 +24,10 @@ enum alert_description {
 	ALERT_DECRYPT_ERROR = 51,
 	ALERT_PROTOCOL_VERSION = 70,
 	ALERT_INTERNAL_ERROR = 80,
+	ALERT_NO_RENEGOTIATION = 100,
 };
 
 const char *alert_name(uint8_t description); /* never NULL */
-
-/* Why a handshake ends without a session: for the peer, and for the operator. */
-struct refusal {
-	uint8_t alert; /* enum alert_description */
-	char text[200];
-};
 
 struct bytes {
 	const uint8_t *at; /* NULL: the extension is absent */

@@ -41,7 +41,8 @@ struct tls *tls_new(const struct config *config, struct credentials credentials,
 		    size_t error_len);
 void tls_free(struct tls *t); /* no handshake may be left. NULL is fine */
 
-/* Why wolfSSL gave up, in the operator's words. Never NULL. */
+/* Why wolfSSL gave up, in the operator's words (never NULL), and under which cause it is counted. */
 const char *tls_error_text(int wolfssl_error);
+enum refusal_cause tls_error_cause(int wolfssl_error);
 
 #endif

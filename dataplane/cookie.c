@@ -21,6 +21,7 @@ enum {
 	HELLO_MAX = 8192, /* what the control plane puts together; real ones have some hundred bytes */
 	RANDOM_LEN = 32,
 	SESSION_ID_MAX = 32,
+	TLS_MAJOR = 3, /* SSL 3.0 is 0x0300, TLS 1.0 0x0301, and so on */
 };
 
 /* Version, random, empty session_id and cookie, one suite, one compression method: no ClientHello is shorter,
@@ -162,8 +163,8 @@ static enum hello_verdict message_read(const struct record *record, struct clien
 }
 
 /* RFC 9325 3.1.2: DTLS 1.0 is not negotiated, and its clients learn why they are refused (RFC 5246 E.1). A
- * client of 1.3 says 1.2 here (RFC 9147 5.3), so that anything else is from no version that there is: the
- * handshake's engine would be silent.
+ * client of 1.3 says 1.2 here (RFC 9147 5.3), so that anything else is from no version that there is, or from
+ * SSL 3.0 (RFC 7568) or TLS put into datagrams: the handshake's engine would be silent.
  */
 static void alert_write(uint8_t out[HELLO_ALERT_LEN], const struct record *record)
 {
@@ -174,6 +175,11 @@ static void alert_write(uint8_t out[HELLO_ALERT_LEN], const struct record *recor
 	out[2] = DTLS_1_0 & 0xff; /* the version that its reader knows */
 	out[at] = LEVEL_FATAL;
 	out[at + 1] = PROTOCOL_VERSION;
+}
+
+bool hello_is_tls(const struct client_hello *hello)
+{
+	return hello->version >> 8 == TLS_MAJOR;
 }
 
 /* ---- cookie ---- */
@@ -243,7 +249,7 @@ enum hello_verdict cookie_check(const struct cookie_secrets *s, const struct pee
 	*matched = NULL;
 	if (verdict != HELLO_VALID)
 		return verdict;
-	if (hello->version >> 8 != DTLS_1_2 >> 8)
+	if (hello->version >> 8 != DTLS_1_2 >> 8 && !hello_is_tls(hello))
 		return HELLO_MALFORMED;
 	if (hello->version != DTLS_1_2) {
 		alert_write(out, record);

@@ -47,20 +47,24 @@ enum hello_verdict {
 	HELLO_VALID,   /* cookie verified: give it to control */
 	HELLO_ANSWER,  /* out holds a HelloVerifyRequest of HELLO_VERIFY_LEN bytes, never more than the record
 			  had */
-	HELLO_REFUSED, /* not of DTLS 1.2: out holds an alert of HELLO_ALERT_LEN bytes that says
-			  protocol_version */
+	HELLO_REFUSED, /* not of DTLS 1.2, or of SSL 3.0 or TLS: out holds an alert of HELLO_ALERT_LEN bytes
+			  that says protocol_version */
 	HELLO_MALFORMED, /* drop */
 	HELLO_NOT, /* not a ClientHello, or a later fragment of one: for the handshake in flight, if any */
 };
 
 /* Judges the epoch-0 record, which record_read() found well-formed. Works on a first fragment too when it
- * reaches through compression_methods (otherwise HELLO_MALFORMED). *hello is filled on HELLO_VALID and
- * HELLO_ANSWER; its pointers lie inside the record. *matched tells the secret that a valid cookie was made
- * with, NULL without. Constant time in the cookie; no state. One datagram may hold several hellos: answer one
- * of them, or the headers around each answer make more out of it than came in. Any thread. */
+ * reaches through compression_methods (otherwise HELLO_MALFORMED). *hello is filled on HELLO_VALID,
+ * HELLO_ANSWER and HELLO_REFUSED; its pointers lie inside the record. *matched tells the secret that a valid
+ * cookie was made with, NULL without. Constant time in the cookie; no state. One datagram may hold several
+ * hellos: answer one of them, or the headers around each answer make more out of it than came in. Any thread.
+ */
 enum hello_verdict cookie_check(const struct cookie_secrets *s, const struct peer_address *peer,
 				const struct record *record, struct client_hello *hello,
 				uint8_t out[HELLO_VERIFY_LEN], const struct cookie_secret **matched);
+
+/* Its version is SSL 3.0's or TLS's. Any thread. */
+bool hello_is_tls(const struct client_hello *hello);
 
 /* True when the hello carries extension `type`: *body, *len its content, the first where it comes twice. */
 bool hello_extension(const struct client_hello *hello, uint16_t type, const uint8_t **body, uint16_t *len);

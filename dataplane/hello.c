@@ -78,7 +78,8 @@ static void admit(struct worker *w, const struct burst *b, struct inbound *in,
 /* One answer to one datagram, or the headers around each answer would make more of it than came in (RFC
  * 6347 4.2.1). */
 static void answer_hello(struct worker *w, const struct burst *b, struct inbound *in,
-			 enum hello_verdict verdict, const uint8_t answer[HELLO_VERIFY_LEN])
+			 enum hello_verdict verdict, const struct client_hello *hello,
+			 const uint8_t answer[HELLO_VERIFY_LEN])
 {
 	const struct datagram *d = &b->datagrams[in->frame];
 	size_t len = verdict == HELLO_REFUSED ? HELLO_ALERT_LEN : HELLO_VERIFY_LEN;
@@ -87,7 +88,10 @@ static void answer_hello(struct worker *w, const struct burst *b, struct inbound
 		in->verdict = RECORD_DROP_HELLO;
 		return;
 	}
-	in->verdict = verdict == HELLO_REFUSED ? RECORD_DROP_HELLO_VERSION : RECORD_HELLO_VERIFY;
+	if (verdict != HELLO_REFUSED)
+		in->verdict = RECORD_HELLO_VERIFY;
+	else
+		in->verdict = hello_is_tls(hello) ? RECORD_DROP_HELLO_TLS : RECORD_DROP_HELLO_VERSION;
 	counter_add(&w->counters->hello_verify_bytes_in, d->payload_len);
 	if (send_datagram(w, &d->path, answer, len))
 		counter_add(&w->counters->hello_verify_bytes_out, len);
@@ -110,7 +114,7 @@ static void classify_plaintext(struct worker *w, const struct burst *b, struct i
 		return;
 	}
 	if (verdict == HELLO_ANSWER || verdict == HELLO_REFUSED) {
-		answer_hello(w, b, in, verdict, answer);
+		answer_hello(w, b, in, verdict, &hello, answer);
 		return;
 	}
 	p = pending_find(w->pending, &d->path.peer);

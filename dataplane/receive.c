@@ -7,7 +7,7 @@
 #include "dataplane/worker.h"
 
 enum { ALERT_WARNING = 1, ALERT_FATAL = 2, ALERT_CLOSE_NOTIFY = 0, ALERT_NO_RENEGOTIATION = 100 };
-enum { HANDSHAKE_FINISHED = 20 };
+enum { HANDSHAKE_CLIENT_HELLO = 1, HANDSHAKE_FINISHED = 20 };
 
 /* RFC 9146 3: once negotiated, protected records carry the CID, and no others do. */
 static enum record_verdict check(const struct session_rx *rx, const struct record *r)
@@ -153,6 +153,8 @@ static enum record_verdict deliver_handshake(struct worker *w, uint32_t slot, co
 		mail_to_control(w, MAIL_FINISHED_AGAIN, &mail, sizeof(mail), NULL, 0);
 		return RECORD_FINISHED_AGAIN;
 	}
+	if (len > 0 && message[0] == HANDSHAKE_CLIENT_HELLO)
+		counter_add(&w->counters->renegotiations_refused, 1);
 	send_alert(w, slot, ALERT_WARNING, ALERT_NO_RENEGOTIATION);
 	return RECORD_DROP_UNEXPECTED;
 }

@@ -268,7 +268,7 @@ static void never_more_out_than_in(void **state)
 	(void)state;
 }
 
-/* [H12] DTLS 1.0 only and versions that there are not: an alert, shorter than the hello, on the hello's
+/* [H12] DTLS 1.0 only, SSL 3.0, TLS and versions that there are not: an alert, shorter than the hello, on the hello's
  * sequence number. */
 static void versions(void **state)
 {
@@ -282,7 +282,7 @@ static void versions(void **state)
 
 		if (version == DTLS_1_2)
 			expected = HELLO_ANSWER;
-		else if (version >> 8 != 0xfe)
+		else if (version >> 8 != 0xfe && version >> 8 != 3) /* 3: SSL 3.0 and TLS */
 			expected = HELLO_MALFORMED;
 		h.seq = version;
 		assert_int_equal(check_parts(&somebody, &h), expected);

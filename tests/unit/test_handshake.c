@@ -243,7 +243,7 @@ static void test_client_certificate_not_required(void **state)
 /* ---- refusals: between two good handshakes each, with the reason in words */
 
 static void expect_refusal(const struct tls *t, const struct peer_kind *kind, const struct peer_options *o,
-			   const char *reason)
+			   enum refusal_cause cause, const char *reason)
 {
 	struct peer_options good = psk_options("PSK-AES128-CCM-8");
 	struct meeting m;
@@ -255,11 +255,13 @@ static void expect_refusal(const struct tls *t, const struct peer_kind *kind, co
 	assert_int_equal(m.server, HANDSHAKE_FAILED);
 	if (!strstr(m.refusal.text, reason))
 		fail_msg("\"%s\" instead of \"%s\"", m.refusal.text, reason);
+	assert_string_equal(refusal_name(m.refusal.cause), refusal_name(cause));
 	meeting_free(&m);
 	expect_good(t, kind, &good);
 }
 
-static void refuse_certificate(const struct tls *t, const char *file, const char *reason)
+static void refuse_certificate(const struct tls *t, const char *file, enum refusal_cause cause,
+			       const char *reason)
 {
 	struct peer_options o = ecdsa_options("ECDHE-ECDSA-AES128-CCM-8");
 
@@ -267,24 +269,24 @@ static void refuse_certificate(const struct tls *t, const char *file, const char
 		o.certificate = pki_path(&pki, file, "pem");
 		o.key = pki_path(&pki, file, "key");
 	}
-	expect_refusal(t, &peer_openssl, &o, reason);
+	expect_refusal(t, &peer_openssl, &o, cause, reason);
 }
 
 static void test_certificates_refused(void **state)
 {
 	struct tls *t = new_tls(NULL, 0, CONFIG_CLIENT_CERTIFICATE_REQUIRED, 1400);
 
-	refuse_certificate(t, NULL, "sent no certificate");
-	refuse_certificate(t, "expired", "expired");
-	refuse_certificate(t, "foreign", "unknown root");
-	refuse_certificate(t, "for-servers", "not meant for clients");
-	refuse_certificate(t, "sha1", "hash that is not enabled");
-	refuse_certificate(t, "small", "shorter than 256 bits");
-	refuse_certificate(t, "nul", "name in the client's certificate");
+	refuse_certificate(t, NULL, REFUSED_NO_CERTIFICATE, "sent no certificate");
+	refuse_certificate(t, "expired", REFUSED_EXPIRED, "expired");
+	refuse_certificate(t, "foreign", REFUSED_UNKNOWN_ROOT, "unknown root");
+	refuse_certificate(t, "for-servers", REFUSED_CERTIFICATE_USE, "not meant for clients");
+	refuse_certificate(t, "sha1", REFUSED_SIGNATURE_SHA1, "hash that is not enabled");
+	refuse_certificate(t, "small", REFUSED_CERTIFICATE_KEY, "shorter than 256 bits");
+	refuse_certificate(t, "nul", REFUSED_CERTIFICATE_NAME, "name in the client's certificate");
 	tls_free(t);
 	t = tls_all(); /* optional does not mean unchecked */
-	refuse_certificate(t, "expired", "expired");
-	refuse_certificate(t, "foreign", "unknown root");
+	refuse_certificate(t, "expired", REFUSED_EXPIRED, "expired");
+	refuse_certificate(t, "foreign", REFUSED_UNKNOWN_ROOT, "unknown root");
 	tls_free(t);
 }
 
@@ -295,20 +297,21 @@ static void test_offers_refused(void **state)
 	struct peer_options o = psk_options("PSK-AES128-CCM-8");
 
 	o.without_ems = true;
-	expect_refusal(t, &peer_openssl, &o, "extended master secret");
-	expect_refusal(t, &peer_wolfssl, &o, "extended master secret");
+	expect_refusal(t, &peer_openssl, &o, REFUSED_NO_EMS, "extended master secret");
+	expect_refusal(t, &peer_wolfssl, &o, REFUSED_NO_EMS, "extended master secret");
 	o = psk_options("PSK-AES128-GCM-SHA256");
-	expect_refusal(t, &peer_openssl, &o, "not enabled: TLS_PSK_WITH_AES_128_GCM_SHA256");
+	expect_refusal(t, &peer_openssl, &o, REFUSED_SUITE_NOT_ENABLED,
+		       "not enabled: TLS_PSK_WITH_AES_128_GCM_SHA256");
 	o = psk_options("PSK-AES128-CBC-SHA:PSK-NULL-SHA256");
-	expect_refusal(t, &peer_openssl, &o, "not enabled: 0x");
+	expect_refusal(t, &peer_openssl, &o, REFUSED_SUITE_NOT_ENABLED, "not enabled: 0x");
 	o = ecdsa_options("ECDHE-ECDSA-AES128-CCM-8");
 	o.signature_algorithms = "ECDSA+SHA1:RSA+SHA1";
-	expect_refusal(t, &peer_openssl, &o, "no signature algorithm");
+	expect_refusal(t, &peer_openssl, &o, REFUSED_SIGNATURE_SHA1, "no signature algorithm");
 	o.signature_algorithms = NULL;
 	o.groups = "P-224:secp192k1";
-	expect_refusal(t, &peer_openssl, &o, "no elliptic curve");
+	expect_refusal(t, &peer_openssl, &o, REFUSED_CURVE_SHORT, "no elliptic curve");
 	o.groups = "X25519:P-384"; /* RFC 8422 5.1: our certificate is on P-256 */
-	expect_refusal(t, &peer_openssl, &o, "not the curve of our certificate");
+	expect_refusal(t, &peer_openssl, &o, REFUSED_CURVE, "not the curve of our certificate");
 	tls_free(t);
 }
 
@@ -340,7 +343,8 @@ static void test_store_unreachable(void **state)
 	struct peer_options o = psk_options("PSK-AES128-CCM-8");
 
 	o.psk_identity = "store";
-	expect_refusal(t, &peer_openssl, &o, "the credential store \"test\" cannot be reached");
+	expect_refusal(t, &peer_openssl, &o, REFUSED_STORE,
+		       "the credential store \"test\" cannot be reached");
 	tls_free(t);
 }
 

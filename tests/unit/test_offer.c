@@ -68,15 +68,20 @@ static const uint16_t both[] = {0xc0ae, 0xc0a8, 0x00ff};
 
 static struct hello h;
 
-static void expect_bad(uint8_t alert, const char *text)
+static void expect_cause(enum refusal_cause cause, uint8_t alert, const char *text)
 {
 	struct refusal refusal = {0};
 	struct offer offer;
 
 	assert_false(offer_read(h.bytes, h.len, &offer, &refusal));
 	assert_int_equal(refusal.alert, alert);
-	if (!strstr(refusal.text, text))
-		fail_msg("%s", refusal.text);
+	if (!strstr(refusal.text, text) || refusal.cause != cause)
+		fail_msg("%s: %s", refusal_name(refusal.cause), refusal.text);
+}
+
+static void expect_bad(uint8_t alert, const char *text)
+{
+	expect_cause(REFUSED_MALFORMED, alert, text);
 }
 
 static struct offer expect_read(void)
@@ -131,24 +136,36 @@ static void test_reads_everything(void **state)
 static void test_versions(void **state)
 {
 	static const uint8_t only_1_3[] = {2, 0xfe, 0xfc};
-	static const unsigned refused[] = {0xfeff, 0xfefe, 0x0303, 0x0304, 0xffff, 0x0000, 0x0100};
+	static const struct {
+		unsigned version;
+		enum refusal_cause cause;
+	} refused[] = {
+		{0xfeff, REFUSED_DTLS_1_0},   {0xfefe, REFUSED_VERSION}, {0x0300, REFUSED_SSL_OR_TLS},
+		{0x0303, REFUSED_SSL_OR_TLS}, {0xffff, REFUSED_VERSION}, {0x0000, REFUSED_VERSION},
+		{0x0100, REFUSED_VERSION},
+	};
 
 	for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
-		hello_begin(&h, refused[i], psk_ccm8, 1);
-		expect_bad(ALERT_PROTOCOL_VERSION, "DTLS");
+		hello_begin(&h, refused[i].version, psk_ccm8, 1);
+		expect_cause(refused[i].cause, ALERT_PROTOCOL_VERSION, "DTLS");
 	}
 	hello_begin(&h, 0xfefc, psk_ccm8, 1); /* newer: 1.2 is what it gets */
 	(void)expect_read();
 	hello_begin(&h, 0xfefd, psk_ccm8, 1);
 	add(&h, 43, only_1_3, sizeof only_1_3);
-	expect_bad(ALERT_PROTOCOL_VERSION, "does not offer DTLS 1.2");
+	expect_cause(REFUSED_VERSION, ALERT_PROTOCOL_VERSION, "does not offer DTLS 1.2");
 }
 
 static void bad_extension(unsigned type, const char *body, size_t len, uint8_t alert)
 {
+	enum refusal_cause cause = type == 0xff01 ? REFUSED_RENEGOTIATION
+				   : type == 11   ? REFUSED_CURVE
+				   : type == 43   ? REFUSED_VERSION
+						  : REFUSED_MALFORMED;
+
 	hello_begin(&h, 0xfefd, psk_ccm8, 1);
 	add(&h, type, body, len);
-	expect_bad(alert, "");
+	expect_cause(cause, alert, "");
 }
 
 static void test_rules(void **state)
@@ -166,7 +183,7 @@ static void test_rules(void **state)
 
 	hello_begin(&h, 0xfefd, psk_ccm8, 1);
 	h.bytes[h.extensions - 1] = 1; /* compression: deflate alone */
-	expect_bad(ALERT_ILLEGAL_PARAMETER, "compression");
+	expect_cause(REFUSED_COMPRESSION, ALERT_ILLEGAL_PARAMETER, "compression");
 
 	bad_extension(0xff01,
 		      "\x0c"
@@ -215,8 +232,8 @@ static void test_choice(void **state)
 {
 	static const uint16_t reversed[] = {0xc0a8, 0xc0ae};
 	static const char sha256[] = "\x00\x02\x04\x03", sha1[] = "\x00\x02\x02\x03",
-			  p256[] = "\x00\x02\x00\x17", p384[] = "\x00\x02\x00\x18",
-			  p224[] = "\x00\x02\x00\x15";
+			  rsa[] = "\x00\x02\x04\x01", p256[] = "\x00\x02\x00\x17",
+			  p384[] = "\x00\x02\x00\x18", p224[] = "\x00\x02\x00\x15";
 	struct refusal refusal;
 	struct offer_choice c;
 
@@ -233,11 +250,22 @@ static void test_choice(void **state)
 	/* nothing left */
 	assert_null(chosen(reversed + 1, 1, sha1, p256, true, &refusal, &c));
 	assert_non_null(strstr(refusal.text, "signature algorithm"));
+	assert_int_equal(refusal.cause, REFUSED_SIGNATURE_SHA1);
+	assert_null(chosen(reversed + 1, 1, NULL, p256, true, &refusal, &c));
+	assert_int_equal(refusal.cause, REFUSED_SIGNATURE_SHA1);
+	assert_null(chosen(reversed + 1, 1, rsa, p256, true, &refusal, &c));
+	assert_int_equal(refusal.cause, REFUSED_SIGNATURE);
 	assert_null(chosen(reversed + 1, 1, sha256, p224, true, &refusal, &c));
 	assert_non_null(strstr(refusal.text, "elliptic curve"));
+	assert_int_equal(refusal.cause, REFUSED_CURVE_SHORT);
+	assert_null(chosen(reversed + 1, 1, sha256, "\x00\x02\x00\x16", true, &refusal, &c));
+	assert_int_equal(refusal.cause, REFUSED_CURVE); /* secp256k1 is long enough, but not ours */
+	assert_null(chosen(reversed + 1, 1, sha256, p384, true, &refusal, &c));
+	assert_int_equal(refusal.cause, REFUSED_CURVE);
 	assert_null(chosen(reversed, 2, sha256, p256, false, &refusal, &c));
 	assert_int_equal(refusal.alert, ALERT_HANDSHAKE_FAILURE);
 	assert_non_null(strstr(refusal.text, "extended master secret"));
+	assert_int_equal(refusal.cause, REFUSED_NO_EMS);
 }
 
 static void test_suites_in_words(void **state)
@@ -249,6 +277,9 @@ static void test_suites_in_words(void **state)
 	assert_null(chosen(legacy, 4, NULL, NULL, true, &refusal, &c));
 	assert_string_equal(refusal.text, "offers only cipher suites that are not enabled: 0x0004 "
 					  "TLS_PSK_WITH_AES_128_GCM_SHA256 0x000a");
+	assert_int_equal(refusal.cause, REFUSED_SUITE_NOT_ENABLED);
+	assert_null(chosen(legacy + 3, 1, NULL, NULL, true, &refusal, &c));
+	assert_int_equal(refusal.cause, REFUSED_SUITE_3DES);
 	assert_null(chosen(many, 60, NULL, NULL, true, &refusal, &c));
 	assert_true(strlen(refusal.text) < sizeof refusal.text);
 	assert_non_null(strstr(refusal.text, " ..."));
