@@ -174,6 +174,39 @@ bool check_suite(const char *text, char *why, size_t why_len)
 	return false;
 }
 
+static const char name_characters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
+
+bool check_tenant_name(const char *text, char *why, size_t why_len)
+{
+	size_t len = strspn(text, name_characters);
+
+	while (text[len] == '.')
+		len += 1 + strspn(text + len + 1, name_characters);
+	return text[len] == 0
+		       ? true
+		       : refuse(why, why_len, "must be of letters, digits, hyphens, underscores and dots");
+}
+
+bool check_server_name(const char *text, char *why, size_t why_len)
+{
+	const char *name = strncmp(text, "*.", 2) == 0 ? text + 2 : text;
+	unsigned labels = 0;
+
+	if (strlen(text) > 253 || name[strspn(name, "0123456789.")] == 0)
+		return refuse(why, why_len, "must be a name of at most 253 bytes, not an address");
+	for (const char *at = name; labels == 0 || at[-1] == '.'; labels++) {
+		size_t len = strspn(at, name_characters);
+
+		if (len == 0 || len > 63 || (at[len] != 0 && at[len] != '.'))
+			return refuse(why, why_len,
+				      "must be a server name, such as iot.example or *.iot.example");
+		at += len + 1;
+		if (at[-1] == 0)
+			break;
+	}
+	return true;
+}
+
 /* Looked at before it is opened: opening a device could have consequences. */
 static int open_file(const char *path, bool secret, char *why, size_t why_len)
 {

@@ -10,9 +10,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { CONFIG_FILE_MAX = 256 * 1024 }; /* bytes */
+enum { CONFIG_FILE_MAX = 256 * 1024 /* bytes */, CONFIG_TENANTS_MAX = 256 };
 
 enum config_idle { CONFIG_IDLE_SLEEP, CONFIG_IDLE_POLL };
+enum config_unknown_server_name { CONFIG_UNKNOWN_SERVER_NAME_DEFAULT, CONFIG_UNKNOWN_SERVER_NAME_REFUSE };
 enum config_client_certificate {
 	CONFIG_CLIENT_CERTIFICATE_NONE,
 	CONFIG_CLIENT_CERTIFICATE_OPTIONAL,
@@ -56,6 +57,8 @@ struct config_handshakes {
 	uint32_t cookie_rotation_s;
 };
 
+/* What is negotiated: of the default tenant in the section tls, of every other one in its entry of tenants.
+ */
 struct config_tls {
 	char **suites; /* IANA names, in order of preference; NULL: the default list */
 	unsigned suites_count;
@@ -63,7 +66,16 @@ struct config_tls {
 	char *key;           /* PEM */
 	char *trust_anchors; /* PEM, for client certificates */
 	enum config_client_certificate client_certificate;
-	bool require_ems; /* RFC 7627 */
+	bool require_ems;                                    /* RFC 7627 */
+	enum config_unknown_server_name unknown_server_name; /* of the section tls only: whose is a hello */
+};
+
+/* Nothing is inherited from the section tls. */
+struct config_tenant {
+	char *name;
+	char **server_names; /* RFC 6066: exact, or "*.example.org"; lower case or not */
+	unsigned server_names_count;
+	struct config_tls tls;
 };
 
 struct config_credentials {
@@ -83,6 +95,8 @@ struct config {
 	struct config_sessions sessions;
 	struct config_handshakes handshakes;
 	struct config_tls tls;
+	struct config_tenant *tenants; /* beside the default one, whose name is "" */
+	unsigned tenants_count;
 	struct config_credentials credentials;
 	struct config_ring ring;
 	char *crypto_engine; /* NULL: the fastest */

@@ -63,7 +63,7 @@ static int take_key(struct reader *r, const yaml_event_t *e)
 	r->key_line = line_of(e);
 	if (r->key == NULL)
 		return report(r->report, line_of(e), "Out of memory.");
-	for (unsigned i = 0; i < r->outline->count; i++) {
+	for (unsigned i = (unsigned)parent + 1; i < r->outline->count; i++) {
 		const struct outline_node *n = &r->outline->nodes[i];
 
 		if (n->parent == parent && n->key != NULL && strcmp(n->key, r->key) == 0)

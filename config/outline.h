@@ -12,9 +12,10 @@
 #include "config/report.h"
 
 enum {
-	OUTLINE_NODES_MAX = 2048,
-	OUTLINE_DEPTH_MAX =
-		4, /* the document's mapping, a section, a list, and one to tell that it is too deep */
+	OUTLINE_NODES_MAX = 16384,
+	/* the document's mapping, a list of mappings, one of these, a list in it, and one more to tell that
+	   it is too deep */
+	OUTLINE_DEPTH_MAX = 5,
 	OUTLINE_NONE = -1,
 };
 

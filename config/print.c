@@ -61,14 +61,38 @@ static void print_section(FILE *out, const char *section)
 
 	options = schema_options(&count);
 	for (unsigned i = 0; i < count; i++)
-		if (section != NULL ? options[i].section != NULL && strcmp(options[i].section, section) == 0
-				    : options[i].section == NULL)
+		if (option_belongs(&options[i], section))
 			print_option(out, &options[i]);
+}
+
+/* One entry, as a comment: an empty list would do nothing. */
+static void print_list(FILE *out, const struct config_list *list)
+{
+	const struct config_option *options;
+	unsigned count, printed = 0;
+	char allowed[256];
+
+	fputc('\n', out);
+	print_comment(out, "", list->help);
+	fprintf(out, "# a list of at most %u entries; no default\n# %s:\n", list->max, list->name);
+	options = schema_options(&count);
+	for (unsigned i = 0; i < count; i++) {
+		const struct config_option *o = &options[i];
+
+		if (o->section == NULL || strcmp(o->section, list->name) != 0)
+			continue;
+		print_comment(out, "#     ", o->help);
+		fprintf(out, "#     # %s\n", option_allowed(o, allowed, sizeof(allowed)));
+		fprintf(out, "#   %s %s: %s\n", printed++ == 0 ? "-" : " ", o->name,
+			o->fallback != NULL ? o->fallback : o->example);
+	}
+	fprintf(out, "#     %s\n", list->example);
 }
 
 void config_print_schema(FILE *out)
 {
 	const struct config_section *sections;
+	const struct config_list *lists;
 	unsigned count;
 
 	fputs("# Sluice: every option, with its default or an example. Printed by: sluice --print-config\n"
@@ -82,6 +106,9 @@ void config_print_schema(FILE *out)
 		fprintf(out, "%s:\n", sections[i].name);
 		print_section(out, sections[i].name);
 	}
+	lists = schema_lists(&count);
+	for (unsigned i = 0; i < count; i++)
+		print_list(out, &lists[i]);
 	fputc('\n', out);
 	print_section(out, NULL);
 }
@@ -128,8 +155,7 @@ static void print_manual_section(FILE *out, const char *section)
 
 	options = schema_options(&count);
 	for (unsigned i = 0; i < count; i++)
-		if (section != NULL ? options[i].section != NULL && strcmp(options[i].section, section) == 0
-				    : options[i].section == NULL)
+		if (option_belongs(&options[i], section))
 			print_manual_option(out, &options[i]);
 }
 
@@ -163,9 +189,26 @@ static const char manual_tail[] =
 	"over.\n"
 	".SH SEE ALSO\n.BR sluice (8),\n.BR sluicectl (8)\n";
 
+static void print_manual_list(FILE *out, const struct config_list *list)
+{
+	const struct config_option *options;
+	unsigned count;
+	char line[512];
+
+	fprintf(out, ".SH %s\n", list->name);
+	print_roff(out, list->help);
+	snprintf(line, sizeof(line), "It is a list of at most %u entries; no default.", list->max);
+	print_roff(out, line);
+	options = schema_options(&count);
+	for (unsigned i = 0; i < count; i++)
+		if (options[i].section != NULL && strcmp(options[i].section, list->name) == 0)
+			print_manual_option(out, &options[i]);
+}
+
 void config_print_manual(FILE *out)
 {
 	const struct config_section *sections;
+	const struct config_list *lists;
 	unsigned count;
 
 	fputs(manual_head, out);
@@ -175,6 +218,9 @@ void config_print_manual(FILE *out)
 		print_roff(out, sections[i].help);
 		print_manual_section(out, sections[i].name);
 	}
+	lists = schema_lists(&count);
+	for (unsigned i = 0; i < count; i++)
+		print_manual_list(out, &lists[i]);
 	fputs(".SH OTHER OPTIONS\n", out);
 	print_manual_section(out, NULL);
 	fputs(manual_tail, out);

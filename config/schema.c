@@ -15,9 +15,13 @@
 	}
 
 /* An option is named as its member. */
-#define IN(s, member)    .section = #s, .name = #member, .offset = offsetof(struct config, s.member)
+#define IN(s, member)    .section = #s, .name = #member, .offset = offsetof(struct config_##s, member)
 #define TOP(member)      .section = NULL, .name = #member, .offset = offsetof(struct config, member)
-#define COUNT(s, member) .count_offset = offsetof(struct config, s.member)
+#define COUNT(s, member) .count_offset = offsetof(struct config_##s, member)
+/* The same in each entry of the list of tenants. */
+#define IN_TENANTS(member)                                                                                   \
+	.section = "tenants", .name = #member, .offset = offsetof(struct config_tenant, member)
+#define COUNT_TENANTS(member) .count_offset = offsetof(struct config_tenant, member)
 /* NOLINTEND(bugprone-macro-parentheses) */
 #define NUMBER(low, high, of, value)                                                                         \
 	.type = OPTION_NUMBER, .min = (low), .max = (high), .unit = (of), .fallback = (value)
@@ -31,6 +35,7 @@
 static const char *const bools[] = {"true", "false", "yes", "no", "on", "off", NULL};
 static const char *const idles[] = {"sleep", "poll", NULL}; /* enum config_idle */
 static const char *const client_certificates[] = {"none", "optional", "required", NULL}; /* its enum */
+static const char *const unknown_server_names[] = {"default", "refuse", NULL};           /* its enum */
 static const char *const engines[] = {"vaes", "ipsec-mb", "reference", NULL};
 static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
 
@@ -42,6 +47,24 @@ static const struct config_section sections[] = {
 	SECTION(tls, "What the gateway negotiates, and its certificate."),
 	SECTION(credentials, "What devices prove their identity with."),
 	SECTION(ring, "Shared memory between the gateway and the application."),
+};
+
+static const struct config_list lists[] = {
+	{
+		.name = "tenants",
+		.help = "Tenants beside the default one, chosen by the server name that a device asks for "
+			"(SNI, RFC "
+			"6066). Each has credentials of its own, and takes every option of tls but "
+			"unknown_server_name; what is left out has its default, nothing is taken over from "
+			"tls.",
+		.section = "tls",
+		.example = "suites: [TLS_PSK_WITH_AES_128_CCM_8]",
+		.section_offset = offsetof(struct config_tenant, tls),
+		.size = sizeof(struct config_tenant),
+		.offset = offsetof(struct config, tenants),
+		.count_offset = offsetof(struct config, tenants_count),
+		.max = CONFIG_TENANTS_MAX,
+	},
 };
 
 /* clang-format off: one option, one block */
@@ -130,6 +153,20 @@ static const struct config_option options[] = {
 	 .help = "Whether devices that use a certificate suite are asked for theirs."},
 	{IN(tls, require_ems), BOOL("true"),
 	 .help = "Refuse clients without the extended master secret (RFC 7627)."},
+	{IN(tls, unknown_server_name), CHOICE(unknown_server_names, "default"), .single = true,
+	 .help = "What becomes of a device that asks for a server name of no tenant: it is one of the "
+		 "default "
+		 "tenant, or it is refused with the alert unrecognized_name. Without a server name it is "
+		 "always one "
+		 "of the default tenant."},
+
+	{IN_TENANTS(name), TEXT(63, NULL), .check = check_tenant_name, .example = "utility",
+	 .help = "Name of the tenant; sluicectl and the application know it by that."},
+	{IN_TENANTS(server_names), COUNT_TENANTS(server_names_count), LIST(64), .check = check_server_name,
+	 .example = "[iot.utility.example, \"*.meters.utility.example\"]",
+	 .help = "Server names that choose this tenant; with *. in front every name below. An exact name "
+		 "goes before "
+		 "a longer one with *., and that before a shorter one."},
 
 	{IN(credentials, psk_file), TEXT(4095, NULL), .check = check_psk_file, .shown = true,
 	 .example = "/etc/sluice/psk.txt",
@@ -164,22 +201,35 @@ const struct config_section *schema_sections(unsigned *count)
 	return sections;
 }
 
+const struct config_list *schema_lists(unsigned *count)
+{
+	*count = sizeof(lists) / sizeof(lists[0]);
+	return lists;
+}
+
 const struct config_option *schema_options(unsigned *count)
 {
 	*count = sizeof(options) / sizeof(options[0]);
 	return options;
 }
 
+bool option_belongs(const struct config_option *o, const char *section)
+{
+	if (o->section == NULL || section == NULL)
+		return o->section == section;
+	if (strcmp(o->section, section) == 0)
+		return true;
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		if (strcmp(lists[i].name, section) == 0)
+			return strcmp(lists[i].section, o->section) == 0 && !o->single;
+	return false;
+}
+
 const struct config_option *schema_find(const char *section, const char *name)
 {
-	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
-		const struct config_option *o = &options[i];
-		bool inside = o->section != NULL && section != NULL ? strcmp(o->section, section) == 0
-								    : o->section == section;
-
-		if (inside && strcmp(o->name, name) == 0)
-			return o;
-	}
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+		if (option_belongs(&options[i], section) && strcmp(options[i].name, name) == 0)
+			return &options[i];
 	return NULL;
 }
 
@@ -273,9 +323,22 @@ bool option_accepts(const struct config_option *o, const char *text, size_t text
 	return false;
 }
 
-bool option_store(const struct config_option *o, const char *text, struct config *c)
+static bool append(const struct config_option *o, const char *text, void *base)
 {
-	char *at = (char *)c + o->offset;
+	unsigned *count = (unsigned *)(void *)((char *)base + o->count_offset);
+	char ***list = (char ***)(void *)((char *)base + o->offset);
+	char **grown = realloc((void *)*list, (*count + 1) * sizeof(*grown));
+
+	if (grown == NULL)
+		return false;
+	*list = grown;
+	grown[*count] = strdup(text);
+	return grown[*count] != NULL && ++*count > 0;
+}
+
+bool option_store(const struct config_option *o, const char *text, void *base)
+{
+	char *at = (char *)base + o->offset;
 	uint32_t number = 0;
 	char *copy;
 
@@ -297,7 +360,7 @@ bool option_store(const struct config_option *o, const char *text, struct config
 		memcpy(at, &copy, sizeof(copy));
 		return copy != NULL;
 	case OPTION_LIST:
-		return false;
+		return append(o, text, base);
 	}
 	return false;
 }

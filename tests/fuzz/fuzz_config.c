@@ -25,7 +25,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	return 0;
 }
 
-static void check_bounds(const struct config *c)
+static void check_section(const void *base, const char *section)
 {
 	const struct config_option *options;
 	unsigned count;
@@ -34,9 +34,28 @@ static void check_bounds(const struct config *c)
 	for (unsigned i = 0; i < count; i++) {
 		uint32_t value;
 
-		memcpy(&value, (const char *)c + options[i].offset, sizeof(value));
+		if (options[i].section == NULL || strcmp(options[i].section, section) != 0)
+			continue;
+		memcpy(&value, (const char *)base + options[i].offset, sizeof(value));
 		if (options[i].type == OPTION_NUMBER && (value < options[i].min || value > options[i].max))
 			abort();
+	}
+}
+
+static void check_bounds(const struct config *c)
+{
+	const struct config_section *sections;
+	unsigned count;
+
+	sections = schema_sections(&count);
+	for (unsigned i = 0; i < count; i++)
+		check_section((const char *)c + sections[i].offset, sections[i].name);
+	if (c->tenants_count > CONFIG_TENANTS_MAX)
+		abort();
+	for (unsigned i = 0; i < c->tenants_count; i++) {
+		if (c->tenants[i].name == NULL || c->tenants[i].server_names_count == 0)
+			abort();
+		check_section(&c->tenants[i].tls, "tls");
 	}
 }
 
