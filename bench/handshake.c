@@ -177,7 +177,7 @@ static struct tls *make_tls(const struct pki *pki, enum config_client_certificat
 	config.tls.key = (char *)pki->key;
 	config.tls.trust_anchors = (char *)pki->ca;
 	config.tls.client_certificate = client_certificate;
-	t = tls_new(&config, credentials, error, sizeof error);
+	t = tls_new(&config, &config.tls, "", credentials, error, sizeof error);
 	if (!t)
 		fprintf(stderr, "%s\n", error);
 	return t;

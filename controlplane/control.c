@@ -306,7 +306,8 @@ static int load_credentials(struct control *c, char *error, size_t error_len)
 		c->psk_file = psk_file_open(c->config->credentials.psk_file, error, error_len);
 		if (!c->psk_file)
 			return -EINVAL;
-		c->credentials = (struct credentials){.ops = &psk_file_store, .store = c->psk_file};
+		c->credentials = (struct credentials){
+			.ops = &psk_file_store, .store = c->psk_file, .default_only = true};
 		log_write(LOG_LEVEL_INFO, "%u pre-shared keys from %s", psk_file_count(c->psk_file),
 			  c->config->credentials.psk_file);
 	}
@@ -315,8 +316,8 @@ static int load_credentials(struct control *c, char *error, size_t error_len)
 		snprintf(error, error_len, "the credential store cannot be watched: %s", strerror(-ret));
 		return ret;
 	}
-	c->tls = tls_new(c->config, c->credentials, error, error_len);
-	return c->tls ? 0 : -EINVAL;
+	c->tenants = tenants_new(c->config, c->credentials, error, error_len);
+	return c->tenants ? 0 : -EINVAL;
 }
 
 struct control *control_new(const struct config *config, struct worker_link *links, unsigned workers,
@@ -382,7 +383,7 @@ void control_free(struct control *c)
 	for (unsigned i = 0; c->outboxes && i < c->workers; i++)
 		outbox_fini(&c->outboxes[i]);
 	free(c->outboxes);
-	tls_free(c->tls);
+	tenants_free(c->tenants);
 	psk_file_close(c->psk_file);
 	tls_global_fini();
 	application_close(c);

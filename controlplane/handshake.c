@@ -378,6 +378,37 @@ static bool server_hello_fits(const struct handshake *h)
 	       (s->extended_master_secret || !h->tls->policy.require_ems);
 }
 
+/* RFC 6066 3: whose the ClientHello is. A warning instead of the alert would be unpredictable, it says. */
+static bool choose_tenant(struct handshake *h, const struct offer *offer)
+{
+	char text[160];
+	const struct tls *chosen;
+
+	h->sni_len = (uint8_t)offer->server_name.len;
+	if (offer->server_name.at)
+		memcpy(h->sni, offer->server_name.at, offer->server_name.len);
+	if (!h->start.tenants)
+		return true;
+	chosen = tenants_choose(h->start.tenants, offer->server_name.at, offer->server_name.len);
+	if (chosen) {
+		h->tls = chosen;
+		return true;
+	}
+	(void)refuse(h, REFUSED_SERVER_NAME, ALERT_UNRECOGNIZED_NAME,
+		     "asks for \"%s\", which is a server name of no tenant",
+		     log_text(text, sizeof text, h->sni, h->sni_len));
+	return false;
+}
+
+/* RFC 6066 3: a server name that was used is acknowledged. */
+static int acknowledge_server_name(struct handshake *h)
+{
+	if (!h->tls->tenant[0])
+		return 0;
+	return wolfSSL_UseSNI(h->ssl, WOLFSSL_SNI_HOST_NAME, h->sni, h->sni_len) == WOLFSSL_SUCCESS ? 0
+												    : -ENOMEM;
+}
+
 static enum handshake_state take_hello(struct handshake *h, struct assembly_message *m)
 {
 	const uint8_t *body = m->bytes + ASSEMBLY_ROOM + HANDSHAKE_HEADER_LEN;
@@ -385,14 +416,11 @@ static enum handshake_state take_hello(struct handshake *h, struct assembly_mess
 	enum handshake_state state;
 	struct offer offer;
 
-	if (!offer_read(body, m->body_len, &offer, &h->refusal) ||
+	if (!offer_read(body, m->body_len, &offer, &h->refusal) || !choose_tenant(h, &offer) ||
 	    !offer_choose(&offer, &h->tls->policy, &choice, &h->refusal))
 		return refuse_aloud(h);
-	h->sni_len = (uint8_t)offer.server_name.len;
-	if (offer.server_name.at)
-		memcpy(h->sni, offer.server_name.at, offer.server_name.len);
 	h->ssl = wolfSSL_new(h->tls->ctx);
-	if (!h->ssl || set_up(h, &choice))
+	if (!h->ssl || set_up(h, &choice) || acknowledge_server_name(h))
 		return refuse_internal(h, "out of memory for the handshake");
 	state = feed_message(h, m);
 	if (state == HANDSHAKE_GOES_ON && !h->hello_good)
@@ -462,7 +490,7 @@ static enum handshake_state find_psk(struct handshake *h, const struct assembly_
 		return refuse_aloud(h);
 	}
 	if (len > 0 && len <= PSK_IDENTITY_MAX && !memchr(identity, 0, len))
-		ret = c->ops->find_psk(c->store, "", identity, len, &found);
+		ret = c->ops->find_psk(c->store, h->tls->tenant, identity, len, &found);
 	if (ret == -EAGAIN)
 		return wait_for(h, "the credential store");
 	if (ret < 0) {
@@ -842,7 +870,7 @@ int handshake_install(struct handshake *h, struct session_install *out)
 size_t handshake_session_up(const struct handshake *h, void *out)
 {
 	return session_up_write(out, h->start.ref, &h->start.path.peer, h->server_hello.suite,
-				h->server_hello.cid, h->proof, h->sni, h->sni_len);
+				h->server_hello.cid, h->proof, h->tls->tenant, h->sni, h->sni_len);
 }
 
 const uint8_t *handshake_held(const struct handshake *h, const void **at, uint16_t *len)
@@ -854,6 +882,11 @@ const uint8_t *handshake_held(const struct handshake *h, const void **at, uint16
 		return NULL;
 	*len = one->len;
 	return one->bytes;
+}
+
+const struct tls *handshake_tls(const struct handshake *h)
+{
+	return h->tls;
 }
 
 const struct handshake_start *handshake_start(const struct handshake *h)

@@ -11,7 +11,7 @@
 #include "controlplane/flight.h"
 #include "controlplane/offer.h"
 #include "controlplane/proof.h"
-#include "controlplane/tls.h"
+#include "controlplane/tenant.h"
 #include "dataplane/cookie.h"
 #include "dataplane/session.h"
 
@@ -27,11 +27,12 @@ struct handshake_start {
 	struct path path;
 	uint8_t cookie_secret[COOKIE_SECRET_LEN]; /* that the ClientHello's cookie was made with */
 	uint8_t cid[CID_LEN];                     /* ours, if a CID is negotiated */
+	const struct tenants *tenants; /* whose handshake it is says the ClientHello; may be NULL */
 };
 
 struct handshake;
 
-/* tls is borrowed. NULL when out of memory. */
+/* tls: of the default tenant, or of the only one; borrowed, as start->tenants is. NULL when out of memory. */
 struct handshake *handshake_new(const struct tls *tls, const struct handshake_start *start);
 /* Wipes what is secret. NULL is fine. */
 void handshake_free(struct handshake *h);
@@ -66,6 +67,8 @@ size_t handshake_session_up(const struct handshake *h, void *out);
  * at the end. */
 const uint8_t *handshake_held(const struct handshake *h, const void **at, uint16_t *len);
 
+/* Of the tenant whose handshake it is, as far as that is known. */
+const struct tls *handshake_tls(const struct handshake *h);
 const struct handshake_start *handshake_start(const struct handshake *h);
 const struct refusal *handshake_refusal(const struct handshake *h);
 /* NULL while nothing is known about the peer. */

@@ -37,7 +37,7 @@ struct control {
 	struct psk_file *psk_file;
 	struct credentials credentials; /* where all handshakes look */
 	bool store_ready;               /* its descriptor said so */
-	struct tls *tls;
+	struct tenants *tenants;
 	struct admit *admit;
 	struct attempts *attempts;
 	struct associations *associations;

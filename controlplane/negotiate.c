@@ -205,14 +205,14 @@ static void make_room(struct control *c)
 
 static struct attempt *begin(struct control *c, const struct mail_hello *mail)
 {
-	struct handshake_start start = {.ref = mail->ref, .path = mail->path};
+	struct handshake_start start = {.ref = mail->ref, .path = mail->path, .tenants = c->tenants};
 	struct handshake *h;
 	struct attempt *a;
 
 	memcpy(start.cookie_secret, mail->cookie_secret, sizeof start.cookie_secret);
 	memcpy(start.cid, mail->cid, sizeof start.cid);
 	make_room(c);
-	h = handshake_new(c->tls, &start);
+	h = handshake_new(tenants_default(c->tenants), &start);
 	a = h ? attempt_add(c->attempts, mail->ref, h, c->now_ns) : NULL;
 	if (!a)
 		handshake_free(h);

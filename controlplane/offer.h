@@ -25,6 +25,7 @@ enum alert_description {
 	ALERT_PROTOCOL_VERSION = 70,
 	ALERT_INTERNAL_ERROR = 80,
 	ALERT_NO_RENEGOTIATION = 100,
+	ALERT_UNRECOGNIZED_NAME = 112,
 };
 
 const char *alert_name(uint8_t description); /* never NULL */

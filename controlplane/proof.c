@@ -43,7 +43,8 @@ static uint8_t *write_field(uint8_t *at, uint16_t type, const void *bytes, size_
 }
 
 size_t session_up_write(void *out, struct sluice_ref ref, const struct peer_address *peer, uint16_t suite,
-			bool has_cid, const struct proof *proof, const uint8_t *sni, size_t sni_len)
+			bool has_cid, const struct proof *proof, const char *tenant, const uint8_t *sni,
+			size_t sni_len)
 {
 	struct sluice_session_up *up = out;
 	uint8_t *fields = (uint8_t *)(up + 1), *at = fields;
@@ -63,8 +64,8 @@ size_t session_up_write(void *out, struct sluice_ref ref, const struct peer_addr
 			at = write_field(at, SLUICE_FIELD_IDENTITY, r->identities[i],
 					 strlen(r->identities[i]));
 		at = write_field(at, SLUICE_FIELD_CREDENTIAL_ID, proof->id, proof->id_len);
-		at = write_field(at, SLUICE_FIELD_TENANT, r->tenant, strlen(r->tenant));
 	}
+	at = write_field(at, SLUICE_FIELD_TENANT, tenant, strlen(tenant));
 	at = write_field(at, SLUICE_FIELD_SNI, sni, sni_len <= 255 ? sni_len : 255);
 	up->fields_len = (uint16_t)(at - fields);
 	return (size_t)(at - (uint8_t *)out);

@@ -64,7 +64,7 @@ static int find_psk(void *store, const char *tenant, const uint8_t *identity, si
 	uint32_t place = *find_place(f, identity, identity_len);
 	const struct entry *e;
 
-	if (!place)
+	if (!place || tenant[0])
 		return 0;
 	e = &f->entries[place - 1];
 	memset(out, 0, sizeof *out);

@@ -1,5 +1,7 @@
 /* The credential store "file": pre-shared keys from one text file, read whole at start.
  *
+ * They are those of the default tenant.
+ *
  *   # a comment, an empty line
  *   identity:hexkey        the key is behind the last colon; the identity is its name for the application too
  */

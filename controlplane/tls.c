@@ -94,11 +94,16 @@ static bool suite_wanted(const struct config_tls *c, const struct suite *s, unsi
 	return false;
 }
 
+static bool has_psk(const struct tls *t)
+{
+	return t->credentials.ops && (!t->tenant[0] || !t->credentials.default_only);
+}
+
 /* Suites without the credential that they need are left out: a listener without certificate never falls into
  * certificate mode, and one without keys never into PSK mode. */
 static bool suite_possible(const struct tls *t, const struct config_tls *c, const struct suite *s)
 {
-	return s->credential == SUITE_PSK ? t->credentials.ops != NULL : c->certificate != NULL;
+	return s->credential == SUITE_PSK ? has_psk(t) : c->certificate != NULL;
 }
 
 static void choose_suites(struct tls *t, const struct config_tls *c)
@@ -122,6 +127,20 @@ static void choose_suites(struct tls *t, const struct config_tls *c)
 	t->policy.suites_count = n;
 }
 
+/* "tls.", "tenants.utility.": where the tenant's options stand in the configuration. */
+struct place_text {
+	char text[TENANT_MAX + 16];
+};
+
+static struct place_text place_of(const struct tls *t)
+{
+	struct place_text p;
+
+	snprintf(p.text, sizeof p.text, "%s%s%s.", t->tenant[0] ? "tenants" : "tls", t->tenant[0] ? "." : "",
+		 t->tenant);
+	return p;
+}
+
 static int set_suites(struct tls *t, const struct config_tls *c, char *error, size_t error_len)
 {
 	char list[CIPHER_LIST_MAX] = "";
@@ -130,9 +149,9 @@ static int set_suites(struct tls *t, const struct config_tls *c, char *error, si
 	choose_suites(t, c);
 	if (t->policy.suites_count == 0) {
 		snprintf(error, error_len,
-			 "none of the cipher suites can be used: PSK suites need a credential store, "
-			 "certificate "
-			 "suites need tls.certificate");
+			 "%ssuites: none of them can be used; those with pre-shared keys need a credential "
+			 "store, those with certificates need %scertificate",
+			 place_of(t).text, place_of(t).text);
 		return -EINVAL;
 	}
 	for (unsigned i = 0; i < t->policy.suites_count; i++) {
@@ -140,19 +159,19 @@ static int set_suites(struct tls *t, const struct config_tls *c, char *error, si
 
 		/* Each alone first: in a list wolfSSL passes over what it does not know. */
 		if (wolfSSL_CTX_set_cipher_list(t->ctx, s->wolfssl_name) != WOLFSSL_SUCCESS) {
-			snprintf(error, error_len, "tls.suites: this build of wolfSSL does not have %s",
-				 s->name);
+			snprintf(error, error_len, "%ssuites: this build of wolfSSL does not have %s",
+				 place_of(t).text, s->name);
 			return -ENOTSUP;
 		}
 		used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ":" : "",
 					 s->wolfssl_name);
 		if (used >= sizeof list) {
-			snprintf(error, error_len, "tls.suites: too many");
+			snprintf(error, error_len, "%ssuites: too many", place_of(t).text);
 			return -E2BIG;
 		}
 	}
 	if (wolfSSL_CTX_set_cipher_list(t->ctx, list) != WOLFSSL_SUCCESS) {
-		snprintf(error, error_len, "tls.suites: wolfSSL does not take %s", list);
+		snprintf(error, error_len, "%ssuites: wolfSSL does not take %s", place_of(t).text, list);
 		return -ENOTSUP;
 	}
 	return 0;
@@ -167,34 +186,35 @@ static int load_certificate(struct tls *t, const struct config_tls *c, char *err
 	if (!c->certificate)
 		return 0;
 	if (!c->key) {
-		snprintf(error, error_len, "tls.key is missing: tls.certificate needs it");
+		snprintf(error, error_len, "%skey is missing: the certificate needs it", place_of(t).text);
 		return -EINVAL;
 	}
 	ret = wolfSSL_CTX_use_certificate_chain_file(t->ctx, c->certificate);
 	if (ret != WOLFSSL_SUCCESS) {
 		snprintf(error, error_len,
-			 "tls.certificate: %s cannot be used as a certificate chain in PEM: %s",
-			 c->certificate, wolfSSL_ERR_reason_error_string((unsigned long)ret));
+			 "%scertificate: %s cannot be used as a certificate chain in PEM: %s",
+			 place_of(t).text, c->certificate,
+			 wolfSSL_ERR_reason_error_string((unsigned long)ret));
 		return -EINVAL;
 	}
 	ret = wolfSSL_CTX_use_PrivateKey_file(t->ctx, c->key, WOLFSSL_FILETYPE_PEM);
 	if (ret != WOLFSSL_SUCCESS) {
-		snprintf(error, error_len, "tls.key: %s cannot be used as a private key in PEM: %s", c->key,
-			 wolfSSL_ERR_reason_error_string((unsigned long)ret));
+		snprintf(error, error_len, "%skey: %s cannot be used as a private key in PEM: %s",
+			 place_of(t).text, c->key, wolfSSL_ERR_reason_error_string((unsigned long)ret));
 		return -EINVAL;
 	}
 	ret = certificate_file_curve(c->certificate);
 	if (ret <= 0) {
 		snprintf(error, error_len,
-			 "tls.certificate: the key in %s is not on one of the curves secp256r1, secp384r1 "
+			 "%scertificate: the key in %s is not on one of the curves secp256r1, secp384r1 "
 			 "and secp521r1",
-			 c->certificate);
+			 place_of(t).text, c->certificate);
 		return -EINVAL;
 	}
 	t->policy.certificate_curve = (uint16_t)ret;
 	if (wolfSSL_CTX_check_private_key(t->ctx) != WOLFSSL_SUCCESS) {
-		snprintf(error, error_len, "tls.key: %s does not belong to the certificate in %s", c->key,
-			 c->certificate);
+		snprintf(error, error_len, "%skey: %s does not belong to the certificate in %s",
+			 place_of(t).text, c->key, c->certificate);
 		return -EINVAL;
 	}
 	return 0;
@@ -211,12 +231,13 @@ static int set_client_certificates(struct tls *t, const struct config_tls *c, ch
 		return 0;
 	}
 	if (!c->trust_anchors) {
-		snprintf(error, error_len, "tls.trust_anchors is missing: client certificates need it");
+		snprintf(error, error_len, "%strust_anchors is missing: client certificates need it",
+			 place_of(t).text);
 		return -EINVAL;
 	}
 	if (wolfSSL_CTX_load_verify_locations(t->ctx, c->trust_anchors, NULL) != WOLFSSL_SUCCESS) {
-		snprintf(error, error_len, "tls.trust_anchors: %s holds no usable certificates in PEM",
-			 c->trust_anchors);
+		snprintf(error, error_len, "%strust_anchors: %s holds no usable certificates in PEM",
+			 place_of(t).text, c->trust_anchors);
 		return -EINVAL;
 	}
 	if (c->client_certificate == CONFIG_CLIENT_CERTIFICATE_REQUIRED)
@@ -252,30 +273,30 @@ static int set_common(struct tls *t)
 	    wolfSSL_CTX_set_session_cache_mode(t->ctx, WOLFSSL_SESS_CACHE_OFF) != WOLFSSL_SUCCESS ||
 	    wolfSSL_CTX_NoTicketTLSv12(t->ctx) != WOLFSSL_SUCCESS)
 		return -ENOTSUP;
-	if (t->credentials.ops)
+	if (has_psk(t))
 		wolfSSL_CTX_set_psk_server_callback(t->ctx, handshake_psk_key);
 	return set_groups(t->ctx);
 }
 
-struct tls *tls_new(const struct config *config, struct credentials credentials, char *error,
-		    size_t error_len)
+struct tls *tls_new(const struct config *config, const struct config_tls *options, const char *tenant,
+		    struct credentials credentials, char *error, size_t error_len)
 {
 	struct tls *t = calloc(1, sizeof *t);
 
 	snprintf(error, error_len, "out of memory");
 	if (!t)
 		return NULL;
+	snprintf(t->tenant, sizeof t->tenant, "%s", tenant);
 	t->credentials = credentials;
 	t->take_cid = config->sessions.cid;
 	t->packet_mtu = config->handshakes.mtu;
-	t->policy.require_ems = config->tls.require_ems;
+	t->policy.require_ems = options->require_ems;
 	t->policy.cid_len_max = (unsigned)wolfSSL_dtls_cid_max_size();
 	t->ctx = wolfSSL_CTX_new(wolfDTLSv1_2_server_method());
 	if (!t->ctx)
 		goto err;
-	if (load_certificate(t, &config->tls, error, error_len) ||
-	    set_client_certificates(t, &config->tls, error, error_len) ||
-	    set_suites(t, &config->tls, error, error_len))
+	if (load_certificate(t, options, error, error_len) ||
+	    set_client_certificates(t, options, error, error_len) || set_suites(t, options, error, error_len))
 		goto err;
 	if (set_common(t)) {
 		snprintf(error, error_len, "this build of wolfSSL lacks what Sluice needs");

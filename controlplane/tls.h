@@ -1,7 +1,6 @@
-/* What all handshakes of one listener share: a WOLFSSL_CTX with certificate, key and trust anchors, the
- * suites in order of preference, and where keys are looked up. One today; later one per tenant and kind of
- * certificate, chosen by the ClientHello. Made by the main thread at start, then read-only; used by the
- * control thread.
+/* What all handshakes of one tenant share: a WOLFSSL_CTX with certificate, key and trust anchors, the suites
+ * in order of preference, and where keys are looked up. tenant.h chooses among them. Made by the main thread
+ * at start, then read-only; used by the control thread.
  */
 #ifndef CONTROLPLANE_TLS_H
 #define CONTROLPLANE_TLS_H
@@ -19,9 +18,12 @@ enum { TLS_SUITES_MAX = 32 };
 struct credentials {
 	const struct credential_store *ops;
 	void *store;
+	bool default_only; /* it knows of no tenant but the default one */
 };
 
 struct tls {
+	char tenant[TENANT_MAX + 1]; /* "": the default one */
+	unsigned place;              /* among the tenants */
 	WOLFSSL_CTX *ctx;
 	const struct suite *suites[TLS_SUITES_MAX];
 	struct offer_policy policy; /* its suites are those above */
@@ -35,10 +37,11 @@ struct tls {
 int tls_global_init(void);
 void tls_global_fini(void);
 
-/* NULL on failure with a readable sentence in error: which file, and what is wrong with it. credentials are
- * borrowed until tls_free(). */
-struct tls *tls_new(const struct config *config, struct credentials credentials, char *error,
-		    size_t error_len);
+/* options: of the tenant, whose suites with pre-shared keys are left out when credentials hold none for it.
+ * NULL on failure with a readable sentence in error: which option of which tenant, and what is wrong with it.
+ * credentials are borrowed until tls_free(). */
+struct tls *tls_new(const struct config *config, const struct config_tls *options, const char *tenant,
+		    struct credentials credentials, char *error, size_t error_len);
 void tls_free(struct tls *t); /* no handshake may be left. NULL is fine */
 
 /* Why wolfSSL gave up, in the operator's words (never NULL), and under which cause it is counted. */

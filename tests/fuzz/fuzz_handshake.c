@@ -38,7 +38,7 @@ static void make_tls(void)
 	if (tls)
 		return;
 	require(tls_global_init() == 0);
-	tls = tls_new(&config, (struct credentials){.ops = &store}, error, sizeof error);
+	tls = tls_new(&config, &config.tls, "", (struct credentials){.ops = &store}, error, sizeof error);
 	require(tls);
 }
 

@@ -178,6 +178,60 @@ static void empty_values_count_as_absent(void **state)
 	config_free(c);
 }
 
+static void tenants_arrive(void **state)
+{
+	struct config *c =
+		load_good(LEAST "tls: {require_ems: no, unknown_server_name: refuse}\n"
+				"tenants:\n"
+				"  - name: water\n"
+				"    server_names: [water.example, \"*.meters.water.example\"]\n"
+				"    suites: [TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8]\n"
+				"    certificate: %CERT%\n    key: %KEY%\n    trust_anchors: %CERT%\n"
+				"    client_certificate: required\n    require_ems: no\n"
+				"  - {server_names: [heat.example], certificate: %CERT%, key: %KEY%, name: "
+				"heat, suites: ~}\n");
+
+	assert_int_equal(c->tls.unknown_server_name, CONFIG_UNKNOWN_SERVER_NAME_REFUSE);
+	assert_int_equal(c->tenants_count, 2);
+	assert_string_equal(c->tenants[0].name, "water");
+	assert_int_equal(c->tenants[0].server_names_count, 2);
+	assert_string_equal(c->tenants[0].server_names[1], "*.meters.water.example");
+	assert_int_equal(c->tenants[0].tls.suites_count, 1);
+	assert_int_equal(c->tenants[0].tls.client_certificate, CONFIG_CLIENT_CERTIFICATE_REQUIRED);
+	assert_false(c->tenants[0].tls.require_ems);
+	/* nothing is inherited */
+	assert_string_equal(c->tenants[1].name, "heat");
+	assert_int_equal(c->tenants[1].tls.suites_count, 0);
+	assert_int_equal(c->tenants[1].tls.client_certificate, CONFIG_CLIENT_CERTIFICATE_NONE);
+	assert_true(c->tenants[1].tls.require_ems);
+	config_free(c);
+	c = load_good(LEAST "tenants:\n");
+	assert_int_equal(c->tenants_count, 0);
+	config_free(c);
+	c = load_good(LEAST "tenants: []\n");
+	assert_int_equal(c->tenants_count, 0);
+	config_free(c);
+}
+
+static void too_many_tenants_are_refused(void **state)
+{
+	char *text = NULL;
+	size_t text_len;
+	FILE *f = open_memstream(&text, &text_len);
+
+	fputs(LEAST "tenants:\n", f);
+	for (unsigned i = 0; i <= CONFIG_TENANTS_MAX; i++)
+		fprintf(f,
+			"  - {name: t%u, server_names: [t%u.example], certificate: %%CERT%%, key: %%KEY%%}\n",
+			i, i);
+	fclose(f);
+	assert_null(load(text));
+	assert_non_null(strstr(error, "f:260: tenants must be a list of at most 256 entries"));
+	*strstr(text, "  - {name: t256,") = 0;
+	config_free(load_good(text));
+	free(text);
+}
+
 /* ---- the schema, and what is made from it */
 
 static void schema_is_consistent(void **state)
@@ -361,7 +415,7 @@ static void many_and_deep_are_refused(void **state)
 		len += (size_t)sprintf(text + len, "a,");
 	len += (size_t)sprintf(text + len, "]}\n");
 	assert_null(config_load_text(text, len, "f", error, sizeof(error)));
-	assert_non_null(strstr(error, "more than 2048"));
+	assert_non_null(strstr(error, "more than 16384"));
 	free(text);
 }
 
@@ -407,6 +461,8 @@ int main(void)
 		cmocka_unit_test(least_file_has_every_default),
 		cmocka_unit_test(values_arrive),
 		cmocka_unit_test(empty_values_count_as_absent),
+		cmocka_unit_test(tenants_arrive),
+		cmocka_unit_test(too_many_tenants_are_refused),
 		cmocka_unit_test(schema_is_consistent),
 		cmocka_unit_test(example_file_is_the_schema),
 		cmocka_unit_test(example_file_loads_as_the_defaults),

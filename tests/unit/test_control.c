@@ -670,7 +670,7 @@ static void with_taken_socket(struct config *config)
 
 static void test_no_start(void **state)
 {
-	expect_no_start(without_credentials, "none of the cipher suites can be used");
+	expect_no_start(without_credentials, "tls.suites: none of them can be used");
 	expect_no_start(with_wrong_key, "does not belong to the certificate");
 	expect_no_start(with_missing_certificate, "tls.certificate: /nowhere/certificate.pem");
 	expect_no_start(with_taken_socket, "ring.socket");

@@ -59,7 +59,7 @@ static struct tls *new_tls(char **suites, unsigned count, enum config_client_cer
 		config.tls.suites = all;
 		config.tls.suites_count = count;
 	}
-	t = tls_new(&config, credentials, error, sizeof error);
+	t = tls_new(&config, &config.tls, "", credentials, error, sizeof error);
 	if (!t)
 		print_error("%s\n", error);
 	assert_non_null(t);

@@ -610,7 +610,7 @@ static struct tls *make_tls(enum config_client_certificate client_certificate)
 	config.tls.key = pki.key;
 	config.tls.trust_anchors = pki.ca;
 	config.tls.client_certificate = client_certificate;
-	return tls_new(&config, credentials, error, sizeof error);
+	return tls_new(&config, &config.tls, "", credentials, error, sizeof error);
 }
 
 static int set_up(void **state)

@@ -50,7 +50,8 @@ static struct tls *new_tls(struct late_store *store)
 
 	config.tls.suites = suites;
 	config.tls.suites_count = 1;
-	t = tls_new(&config, (struct credentials){.ops = &late, .store = store}, error, sizeof error);
+	t = tls_new(&config, &config.tls, "", (struct credentials){.ops = &late, .store = store}, error,
+		    sizeof error);
 	if (!t)
 		print_error("%s\n", error);
 	assert_non_null(t);
