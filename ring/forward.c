@@ -3,52 +3,45 @@
  * socket.
  *
  *   ring -> SESSION_UP: source_take()     DATA: source_find() -> backend_send() ... backend_flush()
+ *             peer_set()                    edge_judge() -> or back: sluice_send()
  *   backend_receive() -> source_slot() -> source_session() -> sluice_send() ... sluice_flush() -> ring
  *
- * source.c holds the table of addresses, backend.c the socket. Nothing is allocated per packet.
+ * source.c holds the table of addresses, peer.c who stands behind each of them where that is asked for
+ * (--check,
+ * --door), backend.c the socket. Nothing is allocated per packet.
  */
 #include "ring/backend.h"
+#include "ring/door.h"
+#include "ring/edge.h"
+#include "ring/lookup.h"
+#include "ring/options.h"
+#include "ring/peer.h"
 #include "ring/sluice.h"
 #include "ring/source.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
-#define LOCAL_NET_DEFAULT "127.64.0.0/10"
-
 enum {
-	HOLD_S_DEFAULT = 247, /* EXCHANGE_LIFETIME, RFC 7252 4.8.2: the latest answer to a CoAP request */
-	HOLD_S_MAX = 1000000,
 	RETRY_MS = 200,
 	RECEIVE_BATCH = 64,
-	EXIT_USAGE = 2,
-};
-
-struct options {
-	const char *ring;
-	const char *backend;
-	const char *local_net;
-	const char *prefix;
-	uint64_t hold_ns;
-	uint16_t port;
-	bool verbose;
 };
 
 #define COUNTERS(X)                                                                                          \
 	X(sessions_up, "sessions announced")                                                                 \
 	X(sessions_down, "sessions ended")                                                                   \
 	X(no_address, "sessions refused: every source address is in use or held")                            \
+	X(no_memory, "sessions of which nothing is known: out of memory")                                    \
 	X(uplink, "datagrams taken from the ring")                                                           \
 	X(uplink_no_session, "dropped: of a session without a source address")                               \
 	X(downlink, "answers put into the ring")                                                             \
@@ -62,14 +55,20 @@ struct counters {
 	COUNTERS(X)
 #undef X
 	uint64_t send_failed_by_reason[SLUICE_REASONS];
+	uint64_t edge[EDGE_VERDICTS_COUNT];
+	uint64_t edge_answer_lost; /* no room in the ring */
 };
 
 struct forward {
 	struct options options;
 	struct sluice *sluice; /* NULL while there is no gateway */
 	struct source_pool *sources;
+	struct peers *peers; /* NULL: nobody asks for them */
+	struct lookup lookup;
+	struct door *door; /* NULL: there is none */
 	struct backend *backend;
 	struct counters counters;
+	uint16_t own_id; /* next message ID of our own answers */
 };
 
 /* Set by the signal handler, which also makes wake_fd readable. */
@@ -99,6 +98,20 @@ static uint64_t clock_ns(void)
 
 /* ---- what a person reads */
 
+static void print_edge(const struct counters *c)
+{
+	static const char *const texts[] = {
+#define X(name, text) text,
+		EDGE_VERDICTS(X)
+#undef X
+	};
+
+	for (unsigned i = 0; i < EDGE_VERDICTS_COUNT; i++)
+		fprintf(stderr, "%12" PRIu64 " checked: %s\n", c->edge[i], texts[i]);
+	fprintf(stderr, "%12" PRIu64 " refusals that the device is not told: ring full\n",
+		c->edge_answer_lost);
+}
+
 static void print_statistics(const struct forward *f)
 {
 	const struct backend_counters *b = backend_counters(f->backend);
@@ -120,6 +133,8 @@ static void print_statistics(const struct forward *f)
 	fprintf(stderr, "%12" PRIu64 " datagrams received from the backend, %" PRIu64 " bytes\n", b->received,
 		b->received_bytes);
 	fprintf(stderr, "%12" PRIu64 " dropped: not from the backend\n", b->strangers);
+	if (options_check(&f->options))
+		print_edge(c);
 }
 
 /* An identity is the peer's text: what could play with a terminal is escaped. */
@@ -207,9 +222,13 @@ static void session_up(struct forward *f, const struct sluice_session_up *up, ui
 	uint32_t slot = source_take(f->sources, up->ref, source_fingerprint(up), now_ns);
 
 	f->counters.sessions_up++;
-	if (slot == SOURCE_NONE)
+	if (slot == SOURCE_NONE) {
 		f->counters.no_address++;
-	else if (f->options.verbose)
+		return;
+	}
+	if (f->peers != NULL && !peer_set(f->peers, slot, edge_check_of(&f->options.edge, up), up))
+		f->counters.no_memory++;
+	if (f->options.verbose)
 		print_up(f, up, slot);
 }
 
@@ -218,7 +237,38 @@ static void session_down(struct forward *f, const struct sluice_session_down *do
 	f->counters.sessions_down++;
 	if (f->options.verbose)
 		print_down(f, down);
+	if (f->peers != NULL)
+		peer_drop(f->peers, source_find(f->sources, down->ref));
 	source_release(f->sources, down->ref, now_ns);
+}
+
+static void session_moved(struct forward *f, const struct sluice_peer_moved *moved)
+{
+	/* The backend knows the session by its source address, and notices nothing. */
+	if (f->peers != NULL)
+		peer_moved(f->peers, source_find(f->sources, moved->ref), &moved->peer);
+}
+
+/* May this datagram pass? If not, the device is told. */
+static bool edge_passes(struct forward *f, uint32_t slot, const struct sluice_data *data)
+{
+	const struct peer *p = f->peers != NULL ? peer_get(f->peers, slot) : NULL;
+	/* Of a session that did not fit into memory nothing is known: the checks refuse it. */
+	enum edge_check check = p != NULL ? p->check : options_check(&f->options);
+	struct edge_answer answer;
+	enum edge_verdict verdict;
+
+	if (check == EDGE_NONE)
+		return true;
+	verdict = edge_judge(check, p != NULL ? peer_up(p) : NULL, (const uint8_t *)(data + 1),
+			     data->payload_len, f->own_id, &answer);
+	f->counters.edge[verdict]++;
+	if (verdict == EDGE_PASS)
+		return true;
+	f->own_id++;
+	if (answer.len > 0 && sluice_send(f->sluice, data->ref, answer.bytes, answer.len, 0) != 0)
+		f->counters.edge_answer_lost++;
+	return false;
 }
 
 static void uplink_data(struct forward *f, const struct sluice_data *data)
@@ -231,6 +281,8 @@ static void uplink_data(struct forward *f, const struct sluice_data *data)
 		f->counters.uplink_no_session++;
 		return;
 	}
+	if (!edge_passes(f, slot, data))
+		return;
 	source_address(f->sources, slot, from);
 	backend_send(f->backend, from, data + 1, data->payload_len);
 }
@@ -260,9 +312,12 @@ static int forward_uplink(struct forward *f)
 			session_down(f, m->down, now_ns);
 		else if (m->type == SLUICE_SEND_FAILED)
 			send_failed(f, m->failed);
-		/* PEER_MOVED changes nothing here: the backend knows the session by its source address. */
+		else if (m->type == SLUICE_PEER_MOVED)
+			session_moved(f, m->moved);
 	}
 	backend_flush(f->backend); /* payloads lie in the ring until the next sluice_receive() */
+	if (count > 0)
+		sluice_flush(f->sluice); /* what the checks refused */
 	return count;
 }
 
@@ -305,10 +360,11 @@ static void sleep_until_needed(struct forward *f)
 		{.fd = sluice_fd(f->sluice), .events = POLLIN},
 		{.fd = backend_fd(f->backend), .events = POLLIN},
 		{.fd = wake_fd, .events = POLLIN},
+		{.fd = f->door != NULL ? door_fd(f->door) : -1, .events = POLLIN},
 	};
 
 	if (sluice_sleep(f->sluice))
-		(void)poll(waited, 3, -1); /* EINTR: a signal, and wake_fd is readable */
+		(void)poll(waited, 4, -1); /* EINTR: a signal, and wake_fd is readable */
 }
 
 static void obey_signals(const struct forward *f)
@@ -336,6 +392,8 @@ static void forward_run(struct forward *f)
 			return;
 		}
 		more = forward_downlink(f);
+		if (f->door != NULL)
+			door_process(f->door);
 		obey_signals(f);
 		if (received == 0 && !more && !stop_wanted)
 			sleep_until_needed(f);
@@ -345,7 +403,10 @@ static void forward_run(struct forward *f)
 /* Tries until it works or a signal stops us; says why it waits, once per reason. */
 static struct sluice *attach_patiently(const struct forward *f)
 {
-	struct pollfd waited = {.fd = wake_fd, .events = POLLIN};
+	struct pollfd waited[] = {
+		{.fd = wake_fd, .events = POLLIN},
+		{.fd = f->door != NULL ? door_fd(f->door) : -1, .events = POLLIN},
+	};
 	struct sluice *s;
 	int told = 0;
 
@@ -361,7 +422,9 @@ static struct sluice *attach_patiently(const struct forward *f)
 				: told == EPROTO ? "it speaks another version of the ring"
 						 : strerror(told));
 		}
-		(void)poll(&waited, 1, RETRY_MS);
+		(void)poll(waited, 2, RETRY_MS);
+		if (f->door != NULL)
+			door_process(f->door);
 		obey_signals(f);
 	}
 	return NULL;
@@ -379,117 +442,12 @@ static void forward_until_stopped(struct forward *f)
 		sluice_detach(f->sluice);
 		f->sluice = NULL;
 		source_release_all(f->sources, clock_ns());
+		if (f->peers != NULL)
+			peers_clear(f->peers);
 	}
 }
 
 /* ---- set-up */
-
-static const char usage[] =
-	"usage: sluice-forward --ring PATH --backend HOST:PORT [OPTION...]\n"
-	"Forwards the cleartext of a Sluice gateway to a plain UDP server, and its answers back. The server "
-	"sees\n"
-	"each session at a source address of its own.\n"
-	"\n"
-	"  --ring PATH          the gateway's ring socket\n"
-	"  --backend HOST:PORT  the server; [ADDRESS]:PORT for IPv6\n"
-	"  --local-net NET      IPv4 addresses to send from (" LOCAL_NET_DEFAULT
-	", for a server on this host)\n"
-	"  --prefix PREFIX      IPv6 addresses to send from, such as 2001:db8:1::/64, for a server on "
-	"another host\n"
-	"  --port PORT          source port (chosen by the system)\n"
-	"  --hold SECONDS       how long an address rests between two sessions (247)\n"
-	"  --verbose            one line on standard output for each session: its address and its identity\n"
-	"  --version, --help\n"
-	"\n"
-	"SIGUSR1 prints the counters on standard error; so does the end (SIGTERM, SIGINT).\n"
-	"\n"
-	"All of 127.0.0.0/8 is local already. Any other net needs a route on this host, so that the answers "
-	"are\n"
-	"taken in, and one on the server's host, so that they are sent here:\n"
-	"  here:   ip -6 route add local 2001:db8:1::/64 dev lo\n"
-	"  there:  ip -6 route add 2001:db8:1::/64 via ADDRESS-OF-THIS-HOST\n";
-
-__attribute__((format(printf, 1, 2), noreturn)) static void die(const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	fputs("sluice-forward: ", stderr);
-	vfprintf(stderr, format, arguments); /* NOLINT(clang-analyzer-valist.Uninitialized): it is not */
-	fputs("\nsluice-forward --help lists the options\n", stderr);
-	va_end(arguments);
-	exit(EXIT_USAGE);
-}
-
-static unsigned long parse_number(const char *name, const char *text, unsigned long max)
-{
-	char *end;
-	unsigned long value;
-
-	errno = 0;
-	value = strtoul(text, &end, 10);
-	if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value > max)
-		die("--%s %s: a number from 0 to %lu", name, text, max);
-	return value;
-}
-
-static void parse_options(struct options *o, int argc, char **argv)
-{
-	static const struct option known[] = {
-		{"ring", required_argument, NULL, 'r'},
-		{"backend", required_argument, NULL, 'b'},
-		{"local-net", required_argument, NULL, 'l'},
-		{"prefix", required_argument, NULL, 'p'},
-		{"port", required_argument, NULL, 'P'},
-		{"hold", required_argument, NULL, 'H'},
-		{"verbose", no_argument, NULL, 'v'},
-		{"version", no_argument, NULL, 'V'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
-	int c;
-
-	*o = (struct options){.hold_ns = HOLD_S_DEFAULT * UINT64_C(1000000000)};
-	while ((c = getopt_long(argc, argv, "", known, NULL)) != -1) {
-		switch (c) {
-		case 'r':
-			o->ring = optarg;
-			break;
-		case 'b':
-			o->backend = optarg;
-			break;
-		case 'l':
-			o->local_net = optarg;
-			break;
-		case 'p':
-			o->prefix = optarg;
-			break;
-		case 'P':
-			o->port = (uint16_t)parse_number("port", optarg, UINT16_MAX);
-			break;
-		case 'H':
-			o->hold_ns = parse_number("hold", optarg, HOLD_S_MAX) * UINT64_C(1000000000);
-			break;
-		case 'v':
-			o->verbose = true;
-			break;
-		case 'V':
-			puts("sluice-forward " SLUICE_FORWARD_VERSION);
-			exit(0);
-		case 'h':
-			fputs(usage, stdout);
-			exit(0);
-		default:
-			exit(EXIT_USAGE); /* getopt_long() said why */
-		}
-	}
-	if (optind < argc)
-		die("no argument '%s' is expected", argv[optind]);
-	if (o->ring == NULL || o->backend == NULL)
-		die("--ring and --backend are needed");
-	if (o->local_net != NULL && o->prefix != NULL)
-		die("--local-net and --prefix exclude each other");
-}
 
 /* The server's address, and the net that its sessions come from. */
 static void choose_net(const struct options *o, struct backend_address *address, struct source_net *net)
@@ -499,20 +457,47 @@ static void choose_net(const struct options *o, struct backend_address *address,
 	if (wrong != NULL && o->prefix == NULL && o->local_net == NULL) /* to tell what is missing */
 		wrong = backend_resolve(address, AF_UNSPEC, o->backend);
 	if (wrong != NULL)
-		die("--backend %s: %s", o->backend, wrong);
+		options_die("--backend %s: %s", o->backend, wrong);
 	if (address->ip.ss_family == AF_INET6) {
 		if (o->prefix == NULL)
-			die("an IPv6 backend needs --prefix");
+			options_die("an IPv6 backend needs --prefix");
 		if (!source_net_parse(net, AF_INET6, o->prefix))
-			die("--prefix %s: an IPv6 prefix such as 2001:db8:1::/64, at most /125", o->prefix);
+			options_die("--prefix %s: an IPv6 prefix such as 2001:db8:1::/64, at most /125",
+				    o->prefix);
 		return;
 	}
 	if (o->local_net == NULL && !backend_is_loopback(address))
-		die("the backend is on another host, which cannot answer to 127.x.y.z: give its IPv6 address "
-		    "and "
-		    "--prefix, or a --local-net that is routed to this host");
+		options_die("the backend is on another host, which cannot answer to 127.x.y.z: give its IPv6 "
+			    "address "
+			    "and "
+			    "--prefix, or a --local-net that is routed to this host");
 	if (!source_net_parse(net, AF_INET, o->local_net != NULL ? o->local_net : LOCAL_NET_DEFAULT))
-		die("--local-net %s: an IPv4 net such as " LOCAL_NET_DEFAULT ", at most /29", o->local_net);
+		options_die("--local-net %s: an IPv4 net such as " LOCAL_NET_DEFAULT ", at most /29",
+			    o->local_net);
+}
+
+static size_t answer_question(const void *context, const char *question, char *out)
+{
+	return lookup_answer(context, question, out);
+}
+
+/* What --check and --door need. */
+static bool open_peers(struct forward *f, int family)
+{
+	const struct options *o = &f->options;
+
+	if (o->door == NULL && options_check(o) == EDGE_NONE)
+		return true;
+	f->peers = peers_new(SOURCE_SLOTS_MAX);
+	if (f->peers == NULL || getrandom(&f->own_id, sizeof(f->own_id), 0) != sizeof(f->own_id))
+		return false;
+	f->lookup = (struct lookup){family, f->sources, f->peers};
+	if (o->door == NULL)
+		return true;
+	f->door = door_open(o->door, LOOKUP_ANSWER_MAX, answer_question, &f->lookup);
+	if (f->door == NULL)
+		fprintf(stderr, "sluice-forward: --door %s: %s\n", o->door, strerror(errno));
+	return f->door != NULL;
 }
 
 static bool forward_init(struct forward *f)
@@ -526,7 +511,7 @@ static bool forward_init(struct forward *f)
 	wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	f->sources = source_new(&net, f->options.hold_ns);
 	f->backend = backend_open(&address, &net, f->options.port);
-	if (wake_fd < 0 || f->sources == NULL || f->backend == NULL) {
+	if (wake_fd < 0 || f->sources == NULL || f->backend == NULL || !open_peers(f, net.family)) {
 		fprintf(stderr, "sluice-forward: cannot start: %s\n", strerror(errno));
 		return false;
 	}
@@ -542,13 +527,15 @@ int main(int argc, char **argv)
 	struct forward f = {0};
 	bool started;
 
-	parse_options(&f.options, argc, argv);
+	options_parse(&f.options, argc, argv);
 	started = forward_init(&f);
 	if (started) {
 		forward_until_stopped(&f);
 		print_statistics(&f);
 	}
+	door_close(f.door);
 	backend_close(f.backend);
+	peers_free(f.peers);
 	source_free(f.sources);
 	return started ? 0 : 1;
 }
