@@ -19,6 +19,7 @@ enum config_client_certificate {
 	CONFIG_CLIENT_CERTIFICATE_OPTIONAL,
 	CONFIG_CLIENT_CERTIFICATE_REQUIRED
 };
+enum config_registrees { CONFIG_REGISTREES_OPTIONAL, CONFIG_REGISTREES_REQUIRED };
 
 struct config_workers {
 	uint32_t count;        /* 1..64 */
@@ -66,6 +67,7 @@ struct config_tls {
 	char *key;           /* PEM */
 	char *trust_anchors; /* PEM, for client certificates */
 	enum config_client_certificate client_certificate;
+	enum config_registrees registrees;                   /* must a certificate be that of a registree? */
 	bool require_ems;                                    /* RFC 7627 */
 	enum config_unknown_server_name unknown_server_name; /* of the section tls only: whose is a hello */
 };

@@ -33,7 +33,8 @@
 
 /* Even positions are true: what may stand for a bool. */
 static const char *const bools[] = {"true", "false", "yes", "no", "on", "off", NULL};
-static const char *const idles[] = {"sleep", "poll", NULL}; /* enum config_idle */
+static const char *const idles[] = {"sleep", "poll", NULL};             /* enum config_idle */
+static const char *const registrees[] = {"optional", "required", NULL}; /* its enum */
 static const char *const client_certificates[] = {"none", "optional", "required", NULL}; /* its enum */
 static const char *const unknown_server_names[] = {"default", "refuse", NULL};           /* its enum */
 static const char *const engines[] = {"vaes", "ipsec-mb", "reference", NULL};
@@ -151,6 +152,12 @@ static const struct config_option options[] = {
 	 .help = "PEM file: roots that certificates of devices must lead to."},
 	{IN(tls, client_certificate), CHOICE(client_certificates, "none"),
 	 .help = "Whether devices that use a certificate suite are asked for theirs."},
+	{IN(tls, registrees), CHOICE(registrees, "optional"),
+	 .help = "Whether a certificate of a device must have a registree in the credential store, under one "
+		 "of "
+		 "its names and under the very root that it leads to; otherwise one without stands for "
+		 "itself, "
+		 "under the first of its names."},
 	{IN(tls, require_ems), BOOL("true"),
 	 .help = "Refuse clients without the extended master secret (RFC 7627)."},
 	{IN(tls, unknown_server_name), CHOICE(unknown_server_names, "default"), .single = true,

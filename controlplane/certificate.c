@@ -2,6 +2,8 @@
 #include "controlplane/certificate.h"
 
 #include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,63 +14,11 @@
 
 enum { FILE_LEN_MAX = 1 << 20 };
 
-static const DNS_entry *alternative_name(const DecodedCert *cert, int type)
-{
-	const DNS_entry *entry = cert->altNames;
-
-	while (entry && entry->type != type)
-		entry = entry->next;
-	return entry;
-}
-
 /* Releases with wc_FreeDecodedCert() whatever this returns. */
 static bool decode(DecodedCert *cert, const uint8_t *der, size_t der_len)
 {
 	wc_InitDecodedCert(cert, der, (word32)der_len, NULL);
 	return wc_ParseCert(cert, CERT_TYPE, NO_VERIFY, NULL) == 0;
-}
-
-static int copy_name(const DecodedCert *cert, uint8_t *out, size_t room)
-{
-	const DNS_entry *entry = alternative_name(cert, ASN_URI_TYPE);
-	const void *name = cert->subjectCN;
-	size_t len = name ? (size_t)cert->subjectCNLen : 0;
-
-	if (!entry)
-		entry = alternative_name(cert, ASN_DNS_TYPE);
-	if (entry) {
-		name = entry->name;
-		len = (size_t)entry->len;
-	}
-	if (len == 0)
-		return 0;
-	/* Part of a name, or what is before a NUL, may be another device's name. */
-	if (len > room || memchr(name, 0, len))
-		return -EINVAL;
-	memcpy(out, name, len);
-	return (int)len;
-}
-
-int certificate_name(const uint8_t *der, size_t der_len, uint8_t *out, size_t room)
-{
-	DecodedCert cert;
-	int len = decode(&cert, der, der_len) ? copy_name(&cert, out, room) : -EINVAL;
-
-	wc_FreeDecodedCert(&cert);
-	return len;
-}
-
-bool certificate_hash_fits(const uint8_t *der, size_t der_len)
-{
-	static const word32 refused[] = {CTC_SHAwECDSA, CTC_SHAwRSA,      CTC_SHAwDSA,   CTC_MD5wRSA,
-					 CTC_MD2wRSA,   CTC_SHA224wECDSA, CTC_SHA224wRSA};
-	DecodedCert cert;
-	bool fits = decode(&cert, der, der_len);
-
-	for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
-		fits &= cert.signatureOID != refused[i];
-	wc_FreeDecodedCert(&cert);
-	return fits;
 }
 
 static int curve_of(const uint8_t *der, size_t der_len)

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "controlplane/assembly.h"
-#include "controlplane/certificate.h"
+#include "controlplane/client_certificate.h"
 #include "controlplane/keys.h"
 #include "controlplane/log.h"
 #include "crypto/secret.h"
@@ -64,6 +64,9 @@ struct handshake {
 	 * Whatever arrives meanwhile is kept and looked at afterwards. */
 	const char *waits_for;
 	struct assembly_message *kept;
+
+	struct client_certificate *certificate;
+	bool certificate_good; /* the message that wolfSSL is given */
 
 	struct proof *proof;
 	uint8_t psk[PSK_KEY_MAX];
@@ -316,6 +319,9 @@ static enum handshake_state feed_message(struct handshake *h, struct assembly_me
 
 	write_record_header(m->bytes, CONTENT_HANDSHAKE, h->rx_seq++, len);
 	state = feed(h, m->bytes, RECORD_HEADER_LEN + len);
+	/* wolfSSL keeps CAs of one client's chain for the chains of others. */
+	if (m->type == HANDSHAKE_CERTIFICATE)
+		(void)wolfSSL_CertManagerUnloadIntermediateCerts(wolfSSL_CTX_GetCertManager(h->tls->ctx));
 	assembly_drop(m);
 	return state;
 }
@@ -519,32 +525,36 @@ unsigned int handshake_psk_key(WOLFSSL *ssl, const char *identity, unsigned char
 
 /* ---- Certificate, CertificateVerify */
 
-/* The alert is wolfSSL's. Returns 0 for it. */
-static int refuse_certificate(struct handshake *h, enum refusal_cause cause, const char *text)
+/* An empty list is wolfSSL's to judge: whether a certificate is required it knows. */
+static bool shows_certificate(const struct handshake *h, const struct assembly_message *m)
 {
-	(void)refuse(h, cause, 0, "%s", text);
-	return 0;
+	return h->tls->client_certificate != CONFIG_CLIENT_CERTIFICATE_NONE && m->body_len > 3;
 }
 
-int handshake_verify_certificate(int verified, WOLFSSL_X509_STORE_CTX *chain)
+static enum handshake_state check_certificate(struct handshake *h, const struct assembly_message *m)
 {
-	struct handshake *h = chain->userCtx;
+	const uint8_t *body = m->bytes + ASSEMBLY_ROOM + HANDSHAKE_HEADER_LEN;
+	int ret;
 
-	if (!verified) {
-		return refuse_certificate(h, tls_error_cause(chain->error), tls_error_text(chain->error));
-	}
-	if (chain->error_depth != 0 || chain->totalCerts < 1)
-		return 1;
-	for (int i = 0; i < chain->totalCerts; i++) {
-		if (!certificate_hash_fits(chain->certs[i].buffer, chain->certs[i].length))
-			return refuse_certificate(h, REFUSED_SIGNATURE_SHA1, tls_error_text(ASN_SIG_HASH_E));
-	}
+	if (!shows_certificate(h, m))
+		return HANDSHAKE_GOES_ON;
 	if (!h->proof)
 		h->proof = calloc(1, sizeof *h->proof);
-	if (h->proof && proof_from_certificate(h->proof, chain->certs[0].buffer, chain->certs[0].length) == 0)
-		return 1;
-	return refuse_certificate(h, REFUSED_CERTIFICATE_NAME,
-				  "the name in the client's certificate is none");
+	if (!h->proof)
+		return refuse(h, REFUSED_INTERNAL, ALERT_INTERNAL_ERROR, "internal: out of memory");
+	ret = client_certificate_check(&h->certificate, h->tls, body, m->body_len, h->proof, &h->refusal);
+	if (ret == -EAGAIN)
+		return wait_for(h, "the credential store");
+	h->certificate_good = ret == 1;
+	return h->certificate_good ? HANDSHAKE_GOES_ON : refuse_aloud(h);
+}
+
+/* wolfSSL has no anchors, and so nothing good to say of any chain: check_certificate() has the word. */
+int handshake_verify_certificate(int verified, WOLFSSL_X509_STORE_CTX *chain)
+{
+	const struct handshake *h = chain->userCtx;
+
+	return chain->totalCerts < 1 ? verified : h->certificate_good;
 }
 
 /* RFC 9155: no MD5, no SHA-1; nor the SHA-224 that we do not offer. The first byte names the hash, or is 8
@@ -571,6 +581,8 @@ static enum handshake_state take_message(struct handshake *h, struct assembly_me
 	if (m->type == HANDSHAKE_CLIENT_KEY_EXCHANGE && handshake_suite(h) &&
 	    handshake_suite(h)->credential == SUITE_PSK)
 		state = find_psk(h, m);
+	if (m->type == HANDSHAKE_CERTIFICATE)
+		state = check_certificate(h, m);
 	if (m->type == HANDSHAKE_CERTIFICATE_VERIFY)
 		state = check_signature_algorithm(h, m);
 	return state == HANDSHAKE_GOES_ON ? feed_message(h, m) : state;
@@ -932,6 +944,7 @@ void handshake_free(struct handshake *h)
 	while (h->held)
 		drop_held(h, &h->held);
 	free(h->proof);
+	client_certificate_free(h->certificate);
 	secret_wipe(h, sizeof *h);
 	free(h);
 }

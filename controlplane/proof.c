@@ -3,20 +3,6 @@
 
 #include <string.h>
 
-#include "controlplane/certificate.h"
-
-int proof_from_certificate(struct proof *proof, const uint8_t *der, size_t der_len)
-{
-	int len = certificate_name(der, der_len, proof->id, sizeof proof->id);
-
-	if (len < 0)
-		return len;
-	proof->credential = SLUICE_CREDENTIAL_X509;
-	proof->id_len = (uint8_t)len;
-	registree_by_credential(&proof->registree, proof->id, proof->id_len);
-	return 0;
-}
-
 void registree_by_credential(struct registree *r, const uint8_t *id, size_t id_len)
 {
 	size_t len = id_len < IDENTITY_MAX ? id_len : IDENTITY_MAX;

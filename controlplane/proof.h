@@ -25,9 +25,6 @@ struct proof {
  */
 void registree_by_credential(struct registree *r, const uint8_t *id, size_t id_len);
 
-/* Fills proof from a verified certificate in DER, under its certificate_name(). 0 or -EINVAL. */
-int proof_from_certificate(struct proof *proof, const uint8_t *der, size_t der_len);
-
 /* Writes SESSION_UP with its fields; out has SESSION_UP_MAX bytes and is aligned for the struct. proof NULL:
  * nothing is known about the peer. tenant "": the default one. Returns the length. */
 size_t session_up_write(void *out, struct sluice_ref ref, const struct peer_address *peer, uint16_t suite,

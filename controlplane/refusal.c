@@ -1,8 +1,9 @@
 /* See refusal.h. */
 #include "controlplane/refusal.h"
 
-#include <stdbool.h>
+#include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 
 static const struct {
 	const char *name, *help;
@@ -20,6 +21,18 @@ const char *refusal_name(unsigned cause)
 const char *refusal_help(unsigned cause)
 {
 	return causes[cause < REFUSAL_CAUSES_COUNT ? cause : REFUSED_INTERNAL].help;
+}
+
+bool refusal_write(struct refusal *r, enum refusal_cause cause, uint8_t alert, const char *format, ...)
+{
+	va_list arguments;
+
+	r->alert = alert;
+	r->cause = (uint8_t)cause;
+	va_start(arguments, format);
+	vsnprintf(r->text, sizeof r->text, format, arguments);
+	va_end(arguments);
+	return false;
 }
 
 /* ---- cipher suites of the past, by their IANA numbers; whoever fits several lists is in the first */

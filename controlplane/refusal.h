@@ -5,6 +5,7 @@
 #ifndef CONTROLPLANE_REFUSAL_H
 #define CONTROLPLANE_REFUSAL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* REFUSED_<first>; its name in metrics; what it means. */
@@ -67,6 +68,10 @@ struct refusal {
 	uint8_t cause; /* enum refusal_cause */
 	char text[200];
 };
+
+/* Fills it in. Returns false, for callers whose answer that is. */
+__attribute__((format(printf, 4, 5))) bool refusal_write(struct refusal *r, enum refusal_cause cause,
+							 uint8_t alert, const char *format, ...);
 
 /* How often, by cause. Control thread. */
 struct refusal_counts {

@@ -10,6 +10,7 @@
 #include <wolfssl/wolfcrypt/error-crypt.h>
 
 #include "controlplane/certificate.h"
+#include "controlplane/chain.h"
 #include "controlplane/handshake.h"
 
 enum { ECC_BITS_MIN = 256, RSA_BITS_MIN = 2048, CIPHER_LIST_MAX = 1024 };
@@ -224,8 +225,10 @@ static int load_certificate(struct tls *t, const struct config_tls *c, char *err
 static int set_client_certificates(struct tls *t, const struct config_tls *c, char *error, size_t error_len)
 {
 	int mode = WOLFSSL_VERIFY_PEER;
+	char why[256];
 
 	t->client_certificate = c->client_certificate;
+	t->registrees = c->registrees;
 	if (c->client_certificate == CONFIG_CLIENT_CERTIFICATE_NONE || !c->certificate) {
 		wolfSSL_CTX_set_verify(t->ctx, WOLFSSL_VERIFY_NONE, NULL);
 		return 0;
@@ -235,9 +238,9 @@ static int set_client_certificates(struct tls *t, const struct config_tls *c, ch
 			 place_of(t).text);
 		return -EINVAL;
 	}
-	if (wolfSSL_CTX_load_verify_locations(t->ctx, c->trust_anchors, NULL) != WOLFSSL_SUCCESS) {
-		snprintf(error, error_len, "%strust_anchors: %s holds no usable certificates in PEM",
-			 place_of(t).text, c->trust_anchors);
+	t->trust = trust_new(c->trust_anchors, why, sizeof why);
+	if (!t->trust) {
+		snprintf(error, error_len, "%strust_anchors: %s", place_of(t).text, why);
 		return -EINVAL;
 	}
 	if (c->client_certificate == CONFIG_CLIENT_CERTIFICATE_REQUIRED)
@@ -313,5 +316,6 @@ void tls_free(struct tls *t)
 	if (!t)
 		return;
 	wolfSSL_CTX_free(t->ctx);
+	trust_free(t->trust);
 	free(t);
 }

@@ -21,6 +21,8 @@ struct credentials {
 	bool default_only; /* it knows of no tenant but the default one */
 };
 
+struct trust;
+
 struct tls {
 	char tenant[TENANT_MAX + 1]; /* "": the default one */
 	unsigned place;              /* among the tenants */
@@ -29,6 +31,8 @@ struct tls {
 	struct offer_policy policy; /* its suites are those above */
 	struct credentials credentials;
 	enum config_client_certificate client_certificate;
+	enum config_registrees registrees;
+	struct trust *trust; /* for client certificates; NULL: none are asked for */
 	bool take_cid;       /* RFC 9146 when the client offers it */
 	uint32_t packet_mtu; /* of a handshake datagram, IP header included */
 };

@@ -121,6 +121,7 @@ static void least_file_has_every_default(void **state)
 	assert_true(c->sessions.cid);
 	assert_true(c->tls.require_ems);
 	assert_int_equal(c->tls.client_certificate, CONFIG_CLIENT_CERTIFICATE_NONE);
+	assert_int_equal(c->tls.registrees, CONFIG_REGISTREES_OPTIONAL);
 	assert_int_equal(c->tls.suites_count, 0);
 	assert_string_equal(c->ring.socket, "/run/sluice/ring.sock");
 	assert_string_equal(c->ring.mode, "0660");
@@ -140,7 +141,7 @@ static void values_arrive(void **state)
 			  "  mtu: 9000\nsessions: {max: 16000000, cid: no}\n"
 			  "tls:\n  suites: [TLS_PSK_WITH_AES_128_CCM_8, TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8]\n"
 			  "  certificate: %CERT%\n  key: %KEY%\n  trust_anchors: %CERT%\n"
-			  "  client_certificate: required\n  require_ems: off\n"
+			  "  client_certificate: required\n  registrees: required\n  require_ems: off\n"
 			  "credentials: {psk_file: %PSK%}\n"
 			  "ring: {socket: /tmp/r, mode: 0600, group: root, uplink_kib: 256}\n"
 			  "crypto_engine: reference\nlog_level: debug\n");
@@ -157,6 +158,7 @@ static void values_arrive(void **state)
 	assert_int_equal(c->tls.suites_count, 2);
 	assert_string_equal(c->tls.suites[0], "TLS_PSK_WITH_AES_128_CCM_8");
 	assert_int_equal(c->tls.client_certificate, CONFIG_CLIENT_CERTIFICATE_REQUIRED);
+	assert_int_equal(c->tls.registrees, CONFIG_REGISTREES_REQUIRED);
 	assert_false(c->tls.require_ems);
 	assert_string_equal(c->ring.mode, "0600");
 	assert_int_equal(c->ring.uplink_kib, 256);

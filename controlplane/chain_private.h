@@ -1,0 +1,27 @@
+/* What chain.c shares with the files that speak libcrypto as well: lists, OCSP, raw keys. */
+#ifndef CONTROLPLANE_CHAIN_PRIVATE_H
+#define CONTROLPLANE_CHAIN_PRIVATE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include <openssl/x509.h>
+
+#include "controlplane/chain.h"
+
+struct trust {
+	X509_STORE *anchors; /* constant */
+	pthread_mutex_t lock;
+	/* behind the lock */
+	X509_STORE *current; /* anchors and lists; the anchors alone when there are none */
+	bool has_lists, expired_lists;
+};
+
+/* From now on these anchors and lists count; handshakes under way end with those they began with. Takes the
+ * store. expired_lists: a list past its time is used all the same. */
+void trust_replace(struct trust *t, X509_STORE *with_lists, bool expired_lists);
+
+/* A client's key: on secp256r1, secp384r1 or secp521r1. */
+bool chain_key_fits(EVP_PKEY *key);
+
+#endif
