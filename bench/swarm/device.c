@@ -71,7 +71,7 @@ void device_ready(struct swarm *s, uint32_t device, uint64_t now_ns)
 {
 	struct device *d = &s->devices[device];
 
-	if (s->records_from_ns == 0)
+	if (s->records_from_ns == 0 && !s->options.handshakes_first)
 		s->records_from_ns = now_ns;
 	d->state = DEVICE_READY;
 	d->records = 0;

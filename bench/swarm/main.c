@@ -74,6 +74,7 @@ static void usage(FILE *out)
 	      "  --handshake-rate N        new ones per second (as fast as it goes)\n"
 	      "  --handshake-flight N      at a time (64)\n"
 	      "  --handshake-timeout S     given up after so many seconds (30)\n"
+	      "  --handshakes-first        no request before the last of them is over\n"
 	      "  --records N               requests of each device (10)\n"
 	      "  --rate N                  requests per second, all devices (as fast as it goes)\n"
 	      "  --outstanding N           requests without an answer at a time (256)\n"
@@ -143,6 +144,7 @@ static const struct swarm_option options[] = {
 	{"cid", FLAG, &O.cid},
 	{"con", FLAG, &O.coap_con},
 	{"no-answers", FLAG, &O.no_answers},
+	{"handshakes-first", FLAG, &O.handshakes_first},
 	{"socket", FLAG, &use_socket},
 	{"dpdk", FLAG, &use_dpdk},
 };
@@ -279,6 +281,17 @@ static unsigned receive_some(struct swarm *s)
 	return n;
 }
 
+/* Whether requests may be made by now. */
+static bool requests_begun(struct swarm *s, uint64_t now_ns)
+{
+	const struct swarm_counts *c = &s->counts;
+
+	if (s->records_from_ns == 0 &&
+	    c->handshakes_done + c->handshakes_failed + c->handshakes_given_up >= O.devices)
+		s->records_from_ns = now_ns;
+	return s->records_from_ns != 0;
+}
+
 static bool over(const struct swarm *s, uint64_t now_ns)
 {
 	return s->stop || s->finished == O.devices ||
@@ -293,7 +306,8 @@ static void run(struct swarm *s)
 	for (uint64_t now_ns = s->start_ns; !over(s, now_ns); now_ns = swarm_now_ns()) {
 		unsigned work = start_some(s, now_ns);
 
-		if (allowance(O.record_rate, s->records_from_ns, now_ns, s->counts.requests) > 0)
+		if (requests_begun(s, now_ns) &&
+		    allowance(O.record_rate, s->records_from_ns, now_ns, s->counts.requests) > 0)
 			work += devices_send(s, now_ns);
 		s->transport->flush(s->transport);
 		work += receive_some(s);

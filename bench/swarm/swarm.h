@@ -65,6 +65,7 @@ struct swarm_options {
 	const char *certificate, *key, *ca, *sni;
 	const char *json;
 	bool cid, coap_con, no_answers;
+	bool handshakes_first; /* no request before the last device is done with its handshake */
 	double loss, duplicate, reorder, replay, forge; /* shares, 0..1 */
 	uint32_t rebind_every, reboot_every;            /* requests; 0: never */
 	uint64_t seed;
@@ -97,7 +98,8 @@ struct swarm {
 	uint32_t finished; /* devices done or refused */
 	uint32_t ready;    /* devices with a session */
 	uint64_t random;
-	uint64_t start_ns, records_from_ns, end_ns;
+	uint64_t start_ns, end_ns;
+	uint64_t records_from_ns; /* 0: requests have not begun */
 	volatile bool stop;
 };
 

@@ -1,0 +1,135 @@
+#!/usr/bin/python3
+"""A hundred thousand devices at once, and a table that is too small: nothing lost, nothing twice, the right ones go."""
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+
+import lab
+
+DEVICES = 100000
+DEVICES_NET, DEVICES_ROUTE = "10.64.0.1", "10.64.0.0/14"
+PREFIX = "urn:swarm:"
+
+
+class Audited(lab.Case):
+    """A gateway whose application is the auditor."""
+
+    backend = False
+    prefix = None
+    settings = {}
+
+    @classmethod
+    def setUpClass(cls):
+        build = os.path.abspath(os.environ.get("SLUICE_BUILD", "build"))
+        cls.swarm = os.path.join(build, "bench", "sluice-swarm")
+        cls.folder = tempfile.mkdtemp(prefix="scale-")
+        cls.lab = lab.Lab(build, cls.settings, backend=False)
+        cls.prepare()
+        try:
+            cls.lab.start_gateway()
+            cls.start_auditor(build)
+        except BaseException:
+            cls.lab.stop()
+            raise
+
+    @classmethod
+    def prepare(cls):
+        """Before the gateway starts."""
+
+    @classmethod
+    def start_auditor(cls, build):
+        cls.report_path = os.path.join(cls.folder, "audit.json")
+        environment = {"SLUICE_LIBRARY": os.path.join(build, "ring", "libsluice.so.0"),
+                       "PYTHONPATH": os.path.join(os.path.dirname(__file__), "..", "..", "ring", "python")}
+        command = ["/usr/bin/python3", os.path.join(os.path.dirname(__file__), "auditor.py"), cls.lab.socket_path,
+                   cls.report_path]
+        cls.auditor = lab.Process("auditor", command + ([cls.prefix] if cls.prefix else []), cls.folder, environment)
+        cls.lab.wait(cls.lab.attached, "the auditor to attach", processes=[cls.lab.gateway, cls.auditor])
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.auditor.stop()
+        cls.lab.stop()
+
+    def audit(self):
+        if os.path.exists(self.report_path):
+            os.unlink(self.report_path)
+        self.auditor.process.send_signal(signal.SIGUSR1)
+        self.assertTrue(self.wait_until(lambda: os.path.exists(self.report_path), 60), self.auditor.output())
+        with open(self.report_path) as file:
+            return json.load(file)
+
+
+class HundredThousand(Audited):
+    prefix = PREFIX
+    settings = {"sessions": {"max": 1 << 17}, "handshakes": {"max": 1024, "rate": 100000, "rate_prefix": 100000}}
+
+    @classmethod
+    def prepare(cls):
+        subprocess.run([cls.swarm, "--write-psk", cls.lab.psk_path + ".swarm", "--devices", str(DEVICES),
+                        "--psk-prefix", PREFIX], check=True)
+        with open(cls.lab.psk_path, "a") as all_of_them, open(cls.lab.psk_path + ".swarm") as swarm:
+            all_of_them.write(swarm.read())
+        lab.run("ip", "route", "replace", "local", DEVICES_ROUTE, "dev", "lo")
+
+    def test_I07_every_session_used_from_a_new_port(self):
+        """All have their handshake first; then each makes a request, moves to another port, and makes another."""
+        path = os.path.join(self.folder, "swarm.json")
+        command = [self.swarm, "--socket", "--server", f"{lab.GATEWAY4}:{lab.PORT}", "--devices-net", DEVICES_NET,
+                   "--devices", str(DEVICES), "--psk-prefix", PREFIX, "--cid", "--handshakes-first", "--records", "2",
+                   "--rebind-every", "1", "--answer-timeout", "10000", "--json", path]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=400)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        with open(path) as file:
+            swarm = json.load(file)
+        audit = self.audit()
+        self.assertEqual(swarm["handshakes_done"], DEVICES)
+        self.assertEqual(swarm["rebinds"], DEVICES)
+        self.assertEqual(swarm["answers"], 2 * DEVICES)
+        self.assertEqual(swarm["duplicated_answers"] + swarm["unexpected"], 0)
+        self.assertEqual(audit["up"], DEVICES)
+        self.assertEqual(audit["requests"], 2 * DEVICES)
+        self.assertEqual(audit["data"], 2 * DEVICES)
+        self.assertEqual(audit["moved"], DEVICES)
+        for wrong in ("twice", "misattributed", "nameless", "send failed"):
+            self.assertEqual(audit[wrong], 0, wrong)
+
+
+class TableFull(Audited):
+    """O03. The least recently used session makes room, and the application is told."""
+
+    settings = {"sessions": {"max": 50}}
+
+    def test_O03_the_least_recently_used_goes(self):
+        clients = [self.connected(i) for i in range(50)]
+        self.assertEqual(self.audit()["live"], 50)
+        time.sleep(2.1)  # use is noted by the second
+        for i in range(10):
+            self.assertEqual(clients[i].exchange(b"still here"), b"still here")
+        time.sleep(2.1)
+        newcomers = [self.connected(50 + i) for i in range(10)]
+        audit = self.audit()
+        self.assertEqual(audit["live"], 50)
+        self.assertEqual([reason for _, _, reason in audit["ended"]], ["evicted, session table full"] * 10, audit)
+        ports = {peer[1] for _, peer, _ in audit["ended"]}
+        self.assertTrue(ports <= {c.socket.getsockname()[1] for c in clients[10:]}, "one in use had to go")
+        self.assertEqual(len(ports), 10)
+        for client in clients[:10] + newcomers:
+            self.assertEqual(client.exchange(b"and I"), b"and I")
+        for client in clients + newcomers:
+            client.close()
+
+    def connected(self, i):
+        client = self.lab.client()
+        client.connect()
+        payload = b"device %d" % i
+        self.assertEqual(client.exchange(payload), payload)
+        return client
+
+
+if __name__ == "__main__":
+    lab.main()
