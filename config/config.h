@@ -91,6 +91,13 @@ struct config_ring {
 	uint32_t uplink_kib, downlink_kib;
 };
 
+struct config_admin {
+	char *socket;     /* NULL: none */
+	char *mode;       /* octal, of the socket */
+	char *group;      /* NULL: unchanged */
+	uint32_t history; /* handshakes remembered for `sluicectl why` */
+};
+
 struct config {
 	struct config_workers workers;
 	struct config_port port;
@@ -101,6 +108,7 @@ struct config {
 	unsigned tenants_count;
 	struct config_credentials credentials;
 	struct config_ring ring;
+	struct config_admin admin;
 	char *crypto_engine; /* NULL: the fastest */
 	char *log_level;     /* "error", "warning", "info", "debug" */
 };

@@ -48,6 +48,7 @@ static const struct config_section sections[] = {
 	SECTION(tls, "What the gateway negotiates, and its certificate."),
 	SECTION(credentials, "What devices prove their identity with."),
 	SECTION(ring, "Shared memory between the gateway and the application."),
+	SECTION(admin, "The operator's socket: sluicectl, health, metrics for Prometheus, look-ups."),
 };
 
 static const struct config_list lists[] = {
@@ -192,6 +193,17 @@ static const struct config_option options[] = {
 		 "counted."},
 	{IN(ring, downlink_kib), NUMBER(256, 1048576, "KiB", "4096"), .check = check_power_of_two,
 	 .help = "Ring from the application to each worker. A power of two."},
+
+	{IN(admin, socket), TEXT(107, "/run/sluice/admin.sock"), .check = check_socket,
+	 .help = "Unix socket for sluicectl, and for whoever scrapes metrics; it speaks HTTP."},
+	{IN(admin, mode), TEXT(4, "0660"), .check = check_mode,
+	 .help = "File mode of that socket, octal. Who may connect sees who is connected, and may close "
+		 "sessions."},
+	{IN(admin, group), TEXT(255, NULL), .check = check_group, .example = "sluice",
+	 .help = "Group of that socket. Without it: the group that the gateway runs as."},
+	{IN(admin, history), NUMBER(1, 65536, "handshakes", "4096"),
+	 .help = "Handshakes remembered for \"sluicectl why\", 16 of one device at most; about 1.2 KiB "
+		 "each."},
 
 	{TOP(crypto_engine), NAME(engines, NULL), .example = "ipsec-mb",
 	 .help = "Implementation of the record protection. Without it: the fastest that runs here."},

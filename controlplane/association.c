@@ -16,7 +16,23 @@ struct associations {
 	unsigned workers_count;
 	uint32_t count, flights_count;
 	struct association_list flights, retries;
+	struct association **by_address; /* chains, newest first */
+	uint32_t address_mask;
 };
+
+static int make_chains(struct associations *as)
+{
+	uint64_t slots = 0;
+	uint32_t size = 16;
+
+	for (unsigned i = 0; i < as->workers_count; i++)
+		slots += as->workers[i].count;
+	while (size < slots && size < UINT32_C(1) << 31)
+		size *= 2;
+	as->by_address = calloc(size, sizeof as->by_address[0]); /* touched as it fills */
+	as->address_mask = size - 1;
+	return as->by_address ? 0 : -1;
+}
 
 struct associations *associations_new(unsigned workers, const uint32_t *slots)
 {
@@ -36,6 +52,8 @@ struct associations *associations_new(unsigned workers, const uint32_t *slots)
 			goto err;
 		as->workers[i].count = slots[i];
 	}
+	if (make_chains(as))
+		goto err;
 	return as;
 err:
 	associations_free(as);
@@ -54,7 +72,55 @@ void associations_free(struct associations *as)
 		free(as->workers[w].of);
 	}
 	free(as->workers);
+	free(as->by_address);
 	free(as);
+}
+
+/* ---- by address */
+
+/* Only peers that have completed a handshake are in here: nobody can fill one chain without as many
+ * addresses. */
+static struct association **chain_of(struct associations *as, const struct peer_address *peer)
+{
+	uint64_t halves[2], hash;
+
+	memcpy(halves, peer->ip, sizeof halves);
+	hash = (halves[0] * 0x9e3779b97f4a7c15ULL) ^ halves[1];
+	hash = (hash ^ hash >> 32 ^ peer->port) * 0x9e3779b97f4a7c15ULL;
+	return &as->by_address[hash >> 32 & as->address_mask];
+}
+
+static void enter_chain(struct associations *as, struct association *a)
+{
+	struct association **chain = chain_of(as, &a->path.peer);
+
+	a->address_next = *chain;
+	*chain = a;
+}
+
+static void leave_chain(struct associations *as, struct association *a)
+{
+	struct association **at = chain_of(as, &a->path.peer);
+
+	while (*at != a)
+		at = &(*at)->address_next;
+	*at = a->address_next;
+}
+
+void association_move(struct associations *as, struct association *a, const struct path *path)
+{
+	leave_chain(as, a);
+	a->path = *path;
+	enter_chain(as, a);
+}
+
+struct association *association_at(struct associations *as, const struct peer_address *peer)
+{
+	struct association *a = *chain_of(as, peer);
+
+	while (a && memcmp(&a->path.peer, peer, sizeof *peer) != 0)
+		a = a->address_next;
+	return a;
 }
 
 const struct sluice_session_up *association_up(const struct association *a)
@@ -96,6 +162,7 @@ static void end_retry(struct associations *as, struct association *a)
 void association_remove(struct associations *as, struct association *a)
 {
 	*place_of(as, association_up(a)->ref) = NULL;
+	leave_chain(as, a);
 	drop_flight(as, a);
 	end_retry(as, a);
 	as->count--;
@@ -134,6 +201,8 @@ struct association *association_add(struct associations *as, const struct path *
 	memcpy(a->up, up, up_len);
 	keep_flight(as, a, last_flight, now_ns);
 	*place = a;
+	a->since_ns = now_ns;
+	enter_chain(as, a);
 	as->count++;
 	return a;
 }

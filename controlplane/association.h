@@ -19,9 +19,11 @@ enum { LAST_FLIGHTS_MAX = 1 << 18 };
 struct association {
 	TAILQ_ENTRY(association) flights; /* while it has its last flight: oldest first */
 	TAILQ_ENTRY(association) retries; /* while its SESSION_UP waits to be announced again */
+	struct association *address_next; /* in the chain of its address */
 	struct flight last_flight;
 	uint64_t flight_until_ns;
 	uint64_t retry_ns;
+	uint64_t since_ns;
 	struct path path;
 	bool has_flight, retrying;
 	uint16_t up_len;
@@ -42,6 +44,10 @@ struct association *association_add(struct associations *as, const struct path *
 /* NULL for a stale ref. */
 struct association *association_find(struct associations *as, struct sluice_ref ref);
 void association_remove(struct associations *as, struct association *a);
+/* Its peer has another address from now on. */
+void association_move(struct associations *as, struct association *a, const struct path *path);
+/* The newest one whose peer has this address and port, or NULL. */
+struct association *association_at(struct associations *as, const struct peer_address *peer);
 const struct sluice_session_up *association_up(const struct association *a);
 
 /* Frees last flights that are old enough. Returns when the next one is, UINT64_MAX: none is kept. */

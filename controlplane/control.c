@@ -132,6 +132,10 @@ static void run_timers(struct control *c)
 {
 	process_store(c);
 	negotiate_timers(c);
+	if (c->now_ns >= c->watch_ns) {
+		admin_watch_workers(c);
+		c->watch_ns = c->now_ns + SECOND_NS;
+	}
 	if (c->now_ns >= c->rotate_ns && rotate_cookie_secret(c))
 		log_write(LOG_LEVEL_ERROR, "the cookie secret could not be changed");
 }
@@ -147,6 +151,7 @@ static int sleep_ms(struct control *c)
 
 	if (c->credentials.ops && c->credentials.ops->deadline)
 		until = earlier(until, c->credentials.ops->deadline(c->credentials.store));
+	until = earlier(until, admin_deadline(c->admin, c->now_ns));
 	until = earlier(until, associations_retry_deadline(c->associations));
 	until = earlier(until, associations_expire_flights(c->associations, c->now_ns));
 	if (c->stopping)
@@ -229,6 +234,7 @@ static void *control_run(void *argument)
 		busy = read_mail(c);
 		run_timers(c);
 		busy |= application_announce(c);
+		busy |= admin_turn(c->admin);
 		waiting = false;
 		for (unsigned i = 0; i < c->workers; i++)
 			waiting |= outbox_flush(&c->outboxes[i]);
@@ -320,6 +326,31 @@ static int load_credentials(struct control *c, char *error, size_t error_len)
 	return c->tenants ? 0 : -EINVAL;
 }
 
+static int open_admin(struct control *c, char *error, size_t error_len)
+{
+	int ret;
+
+	c->started_s = (uint64_t)time(NULL);
+	c->watches = calloc(c->workers, sizeof c->watches[0]);
+	if (!c->watches || outcomes_open(c)) {
+		snprintf(error, error_len, "out of memory for the history of handshakes");
+		return -ENOMEM;
+	}
+	ret = admin_open(c, error, error_len);
+	if (ret || admin_fd(c->admin) < 0)
+		return ret;
+	ret = watch(c, admin_fd(c->admin));
+	if (ret)
+		snprintf(error, error_len, "admin.socket: %s", strerror(-ret));
+	return ret;
+}
+
+void control_watch_port(struct control *c, bool (*is_up)(void *port), void *port)
+{
+	c->port_is_up = is_up;
+	c->port = port;
+}
+
 struct control *control_new(const struct config *config, struct worker_link *links, unsigned workers,
 			    char *error, size_t error_len)
 {
@@ -341,7 +372,8 @@ struct control *control_new(const struct config *config, struct worker_link *lin
 		ret = make_tables(c);
 	if (ret)
 		snprintf(error, error_len, "the control thread cannot be set up: %s", strerror(-ret));
-	if (ret || load_credentials(c, error, error_len) || application_open(c, error, error_len)) {
+	if (ret || load_credentials(c, error, error_len) || application_open(c, error, error_len) ||
+	    open_admin(c, error, error_len)) {
 		control_free(c);
 		return NULL;
 	}
@@ -377,6 +409,9 @@ void control_free(struct control *c)
 {
 	if (!c)
 		return;
+	admin_close(c->admin);
+	outcomes_close(c);
+	free(c->watches);
 	attempts_free(c->attempts);
 	associations_free(c->associations);
 	admit_free(c->admit);

@@ -23,6 +23,10 @@ struct control;
 struct control *control_new(const struct config *config, struct worker_link *links, unsigned workers,
 			    char *error, size_t error_len);
 
+/* Main thread, before control_start(): how the readiness check learns whether the port can be used. is_up is
+ * called on the control thread. */
+void control_watch_port(struct control *c, bool (*is_up)(void *port), void *port);
+
 /* Starts the thread. 0 or -errno. */
 int control_start(struct control *c);
 

@@ -72,6 +72,8 @@ struct handshake {
 	uint8_t psk[PSK_KEY_MAX];
 	uint8_t psk_len;
 	bool psk_unknown; /* psk is random: the client shall learn no more than with a wrong key */
+	uint8_t claimed_len;
+	uint8_t claimed[PSK_IDENTITY_MAX]; /* an unknown PSK identity, for the operator */
 	uint8_t sni_len;
 	uint8_t sni[255];
 
@@ -469,6 +471,8 @@ static enum handshake_state mask_unknown(struct handshake *h, const uint8_t *ide
 	char text[160];
 
 	h->psk_unknown = true;
+	h->claimed_len = (uint8_t)(len < sizeof h->claimed ? len : sizeof h->claimed);
+	memcpy(h->claimed, identity, h->claimed_len);
 	h->refusal.cause = REFUSED_PSK_UNKNOWN;
 	h->psk_len = MASKING_KEY_LEN;
 	snprintf(h->refusal.text, sizeof h->refusal.text, "unknown PSK identity \"%s\"",
@@ -899,6 +903,24 @@ const uint8_t *handshake_held(const struct handshake *h, const void **at, uint16
 const struct tls *handshake_tls(const struct handshake *h)
 {
 	return h->tls;
+}
+
+const uint8_t *handshake_claim(const struct handshake *h, uint8_t *kind, uint8_t *len)
+{
+	if (h->proof) {
+		*kind = h->proof->credential;
+		*len = h->proof->id_len;
+		return h->proof->id;
+	}
+	*kind = h->claimed_len > 0 ? SLUICE_CREDENTIAL_PSK : SLUICE_CREDENTIAL_NONE;
+	*len = h->claimed_len;
+	return h->claimed;
+}
+
+const uint8_t *handshake_server_name(const struct handshake *h, uint8_t *len)
+{
+	*len = h->sni_len;
+	return h->sni;
 }
 
 const struct handshake_start *handshake_start(const struct handshake *h)

@@ -69,6 +69,12 @@ const uint8_t *handshake_held(const struct handshake *h, const void **at, uint16
 
 /* Of the tenant whose handshake it is, as far as that is known. */
 const struct tls *handshake_tls(const struct handshake *h);
+/* Whom the client claims to be, or has proved to be: kind (enum sluice_credential) and name of its
+ * credential; any bytes. *len is 0 while nothing is known. */
+const uint8_t *handshake_claim(const struct handshake *h, uint8_t *kind, uint8_t *len);
+/* What it sent as SNI; *len 0: nothing. */
+const uint8_t *handshake_server_name(const struct handshake *h, uint8_t *len);
+
 const struct handshake_start *handshake_start(const struct handshake *h);
 const struct refusal *handshake_refusal(const struct handshake *h);
 /* NULL while nothing is known about the peer. */

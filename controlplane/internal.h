@@ -7,10 +7,12 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "controlplane/admin.h"
 #include "controlplane/admit.h"
 #include "controlplane/association.h"
 #include "controlplane/attempt.h"
 #include "controlplane/control.h"
+#include "controlplane/history.h"
 #include "controlplane/log.h"
 #include "controlplane/outbox.h"
 #include "controlplane/psk_file.h"
@@ -28,6 +30,21 @@ struct application {
 	uint32_t announce_slot;
 };
 
+enum { OUTCOME_BUCKETS = 12 };
+extern const uint32_t outcome_bucket_ms[OUTCOME_BUCKETS - 1];
+
+/* What came of the handshakes of one tenant. */
+struct outcomes {
+	uint64_t established;
+	uint64_t took_ms;               /* all of these together */
+	uint64_t took[OUTCOME_BUCKETS]; /* how many, by outcome_bucket_ms */
+	struct refusal_counts refused;
+};
+
+struct worker_watch {
+	uint64_t polls, since_ns; /* so many turns of its loop since then */
+};
+
 struct control {
 	const struct config *config;
 	struct worker_link *links;
@@ -43,10 +60,17 @@ struct control {
 	struct associations *associations;
 	struct application application;
 
-	struct refusal_counts refusals;
+	struct outcomes *outcomes; /* one per tenant, by its place */
+	struct history *history;
+	struct admin *admin;          /* NULL: no socket is wanted */
+	struct worker_watch *watches; /* one per worker */
+	bool (*port_is_up)(void *port);
+	void *port;
+	bool store_failed;  /* the last look-up in the credential store did */
+	uint64_t started_s; /* CLOCK_REALTIME */
 
 	uint64_t now_ns; /* CLOCK_MONOTONIC, read once per turn */
-	uint64_t rotate_ns;
+	uint64_t rotate_ns, watch_ns;
 	struct log_limit log_up, log_down, log_refused;
 
 	int epoll_fd, stop_fd;
@@ -61,6 +85,15 @@ struct control {
 /* "192.0.2.1:5684" or "[2001:db8::1]:5684". */
 enum { PEER_TEXT_MAX = 64 };
 const char *peer_text(char out[PEER_TEXT_MAX], const struct peer_address *peer);
+
+/* outcome.c: what came of a handshake. a NULL: there was none yet. */
+int outcomes_open(struct control *c);
+void outcomes_close(struct control *c);
+void outcome_refused(struct control *c, const struct path *path, const struct attempt *a,
+		     enum refusal_cause cause, const char *why);
+void outcome_established(struct control *c, const struct path *path, const struct attempt *a);
+/* The worker had no room for the session that a handshake came to. */
+void outcome_no_room(struct control *c, const struct association *a);
 
 /* negotiate.c: mail about handshakes and the sessions that come of them. */
 void negotiate_hello(struct control *c, const struct mail_hello *mail);

@@ -78,6 +78,7 @@ void log_limited(struct log_limit *limit, uint64_t now_ns, enum log_level level,
 	}
 	if (limit->left == 0) {
 		limit->left_out++;
+		limit->left_out_ever++;
 		return;
 	}
 	limit->left--;

@@ -30,6 +30,7 @@ struct log_limit {
 	uint32_t left;
 	uint64_t second; /* that `left` is for */
 	uint64_t left_out;
+	uint64_t left_out_ever; /* for a counter */
 };
 void log_limited(struct log_limit *limit, uint64_t now_ns, enum log_level level, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));

@@ -74,17 +74,6 @@ static const char *proof_text(char *out, size_t room, const struct proof *proof)
 			       proof ? proof->id : NULL, proof ? proof->id_len : 0);
 }
 
-/* Counted, and told to the operator. */
-static void note_refusal(struct control *c, const struct path *path, enum refusal_cause cause,
-			 const char *why)
-{
-	char peer[PEER_TEXT_MAX];
-
-	c->refusals.of[cause]++;
-	log_limited(&c->log_refused, c->now_ns, LOG_LEVEL_WARNING, "%s: refused: %s",
-		    peer_text(peer, &path->peer), why);
-}
-
 static void log_established(struct control *c, const struct attempt *a, const struct session_install *in)
 {
 	char peer[PEER_TEXT_MAX], who[256];
@@ -105,7 +94,7 @@ static void end_refused(struct control *c, struct attempt *a)
 
 	transmit(c, a->ref, path, handshake_flight(a->handshake));
 	tell_over(c, a->ref);
-	note_refusal(c, path, refusal->cause, refusal->text);
+	outcome_refused(c, path, a, refusal->cause, refusal->text);
 	attempt_remove(c->attempts, a);
 }
 
@@ -146,10 +135,11 @@ static void establish(struct control *c, struct attempt *a)
 		ret = hand_over(c, a, &mail, up);
 	if (ret == 0) {
 		log_established(c, a, &mail.session);
+		outcome_established(c, &mail.session.path, a);
 	} else {
 		tell_over(c, a->ref);
-		note_refusal(c, &handshake_start(a->handshake)->path, REFUSED_INTERNAL,
-			     "internal: the session cannot be installed");
+		outcome_refused(c, &mail.session.path, a, REFUSED_INTERNAL,
+				"internal: the session cannot be installed");
 	}
 	secret_wipe(&mail, sizeof mail);
 	attempt_remove(c->attempts, a);
@@ -197,8 +187,8 @@ static void make_room(struct control *c)
 
 	if (attempts_count(c->attempts) < c->config->handshakes.max || !oldest)
 		return;
-	note_refusal(c, &handshake_start(oldest->handshake)->path, REFUSED_TOO_MANY,
-		     "too many handshakes at once, and this one was the oldest");
+	outcome_refused(c, &handshake_start(oldest->handshake)->path, oldest, REFUSED_TOO_MANY,
+			"too many handshakes at once, and this one was the oldest");
 	tell_over(c, oldest->ref);
 	attempt_remove(c->attempts, oldest);
 }
@@ -249,7 +239,8 @@ void negotiate_hello(struct control *c, const struct mail_hello *mail)
 	a = why ? NULL : begin(c, mail);
 	if (!a) {
 		tell_over(c, mail->ref);
-		note_refusal(c, &mail->path, cause, why ? why : "internal: out of memory for the handshake");
+		outcome_refused(c, &mail->path, NULL, cause,
+				why ? why : "internal: out of memory for the handshake");
 		return;
 	}
 	take_record(c, a, (const uint8_t *)(mail + 1), mail->record_len);
@@ -278,8 +269,8 @@ void negotiate_dropped(struct control *c, struct sluice_ref ref)
 
 	if (!a)
 		return;
-	note_refusal(c, &handshake_start(a->handshake)->path, REFUSED_SUPERSEDED,
-		     "given up for a newer handshake from the same address");
+	outcome_refused(c, &handshake_start(a->handshake)->path, a, REFUSED_SUPERSEDED,
+			"given up for a newer handshake from the same address");
 	attempt_remove(c->attempts, a);
 }
 
@@ -342,7 +333,7 @@ void negotiate_not_installed(struct control *c, const struct mail_ended *mail)
 
 	if (!a)
 		return;
-	c->refusals.of[REFUSED_NO_ROOM]++;
+	outcome_no_room(c, a);
 	log_down(c, a, "there was no room for the session");
 	association_remove(c->associations, a);
 }
@@ -355,7 +346,7 @@ void negotiate_moved(struct control *c, const struct mail_moved *mail)
 	if (!a)
 		return;
 	up = (struct sluice_session_up *)a->up;
-	a->path = mail->path;
+	association_move(c->associations, a, &mail->path);
 	memcpy(up->peer.ip, mail->path.peer.ip, sizeof up->peer.ip);
 	up->peer.port = mail->path.peer.port;
 }

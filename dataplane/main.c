@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <rte_ethdev.h>
 #include <rte_launch.h>
 #include <rte_lcore.h>
 #include <rte_malloc.h>
@@ -133,6 +134,15 @@ static int make_workers(struct gateway *g)
 	return 0;
 }
 
+/* Asked by the control thread: DPDK keeps the state of a link where every thread may read it. */
+static bool port_is_up(void *port)
+{
+	const struct port *p = port;
+	struct rte_eth_link link = {0};
+
+	return rte_eth_link_get_nowait(p->id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+}
+
 /* Everything up to, but without, running threads. */
 static int gateway_prepare(struct gateway *g)
 {
@@ -170,7 +180,10 @@ static int gateway_prepare(struct gateway *g)
 	if (err)
 		return err;
 	g->control = control_new(c, g->links, c->workers.count, g->error, sizeof(g->error));
-	return g->control ? 0 : -EINVAL;
+	if (!g->control)
+		return -EINVAL;
+	control_watch_port(g->control, port_is_up, &g->port);
+	return 0;
 }
 
 static int gateway_start(struct gateway *g)

@@ -5,22 +5,20 @@
 #include "ring/uplink.h"
 
 #include "ring/attach.h"
+#include "ring/listen.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 enum {
-	LISTEN_BACKLOG = 8,
 	MALFORMED_PER_CALL = 32, /* uplink_take() comes back to the worker after so many */
 };
 
@@ -95,70 +93,9 @@ void uplink_free(struct uplink *u)
 	free(u);
 }
 
-/* Removes a socket that a dead gateway left. Anything else at the path stays. */
-static int remove_stale(const struct sockaddr_un *address)
-{
-	struct stat status;
-	int fd, error;
-
-	if (lstat(address->sun_path, &status) != 0)
-		return errno == ENOENT ? 0 : -errno;
-	if (!S_ISSOCK(status.st_mode))
-		return -EEXIST;
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	error = connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ? 0 : errno;
-	close(fd);
-	if (error != ECONNREFUSED)
-		return -EADDRINUSE;
-	return unlink(address->sun_path) == 0 ? 0 : -errno;
-}
-
-static int set_owner(const char *path, unsigned mode, const char *group)
-{
-	const struct group *entry;
-
-	if (group != NULL) {
-		entry = getgrnam(group); /* NOLINT(concurrency-mt-unsafe): at start, one thread */
-		if (entry == NULL)
-			return -EINVAL;
-		if (chown(path, (uid_t)-1, entry->gr_gid) != 0)
-			return -errno;
-	}
-	return chmod(path, mode) == 0 ? 0 : -errno;
-}
-
 int uplink_listen(const char *path, unsigned mode, const char *group)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	size_t path_len = strlen(path);
-	int fd, ret;
-
-	if (path_len == 0 || path_len >= sizeof(address.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(address.sun_path, path, path_len);
-	ret = remove_stale(&address);
-	if (ret != 0)
-		return ret;
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) != 0) {
-		ret = -errno;
-		goto err_close;
-	}
-	ret = set_owner(path, mode, group); /* nobody can connect before listen() */
-	if (ret == 0 && listen(fd, LISTEN_BACKLOG) != 0)
-		ret = -errno;
-	if (ret != 0)
-		goto err_unlink;
-	return fd;
-err_unlink:
-	unlink(path);
-err_close:
-	close(fd);
-	return ret;
+	return listen_local(path, SOCK_SEQPACKET, mode, group);
 }
 
 /* Is the peer's name "\0sluice-ring/VERSION/..." with our version? */

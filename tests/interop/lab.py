@@ -137,6 +137,7 @@ class Lab:
         os.chmod(self.folder, 0o755)
         self.pki = pki.make(os.path.join(self.folder, "pki"))
         self.socket_path = os.path.join(self.folder, "app.sock")
+        self.admin_path = os.path.join(self.folder, "admin.sock")
         self.config_path = os.path.join(self.folder, "sluice.yaml")
         self.psk_path = os.path.join(self.folder, "psk.txt")
         self.server, self.server6 = (GATEWAY4, PORT), (GATEWAY6, PORT)
@@ -164,6 +165,7 @@ class Lab:
             },
             "credentials": {"psk_file": self.psk_path},
             "ring": {"socket": self.socket_path, "uplink_kib": 32768, "downlink_kib": 32768},
+            "admin": {"socket": self.admin_path},
             "log_level": "info",
         }
 

@@ -147,7 +147,9 @@
 {LEAST "handshakes:\n  mtu: 1501\n", "f:4: handshakes.mtu is 1501; it must not be above port.mtu, which is 1500."},
 {"port: {ipv6: \"2001:db8::1/64\", mtu: 1279}\ncredentials: {psk_file: %PSK%}\nhandshakes: {mtu: 1000}\n", "at least 1280"},
 {"port: {ipv4: 192.0.2.1/24, mbufs: 2047}\ncredentials: {psk_file: %PSK%}\n", "port.mbufs is 2047"},
-{LEAST "admin: {socket: /run/sluice/admin.sock}\n", "admin"},
+{LEAST "admin: {port: 8080}\n", "admin.port"},
+{LEAST "admin: {mode: \"0666\"}\n", "admin.mode"},
+{LEAST "admin: {history: 0}\n", "admin.history"},
 /* tenants */
 #define TENANT "tenants:\n  - name: water\n    server_names: [water.example]\n    certificate: %CERT%\n    key: %KEY%\n"
 {LEAST "tenants: water\n", "f:3: tenants must be a list of at most 256 entries"},

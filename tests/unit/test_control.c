@@ -31,6 +31,7 @@ enum { MAILBOX_BYTES = 1 << 20, CLIENTS_MAX = 8, PATIENCE_MS = 3000 };
 static const uint8_t psk[16] = "sixteen bytes ok";
 static const uint8_t wrong_psk[16] = "another sixteen ";
 static struct pki pki;
+static struct worker_counters counters;
 
 struct client {
 	struct peer *peer;
@@ -331,6 +332,7 @@ static struct world *world_new(const struct peer_kind *kind, void (*change)(stru
 	assert_int_equal(mailbox_init(&w->link.to_control, MAILBOX_BYTES), 0);
 	assert_int_equal(mailbox_init(&w->link.to_worker, MAILBOX_BYTES), 0);
 	w->link.slots = 116;
+	w->link.counters = &counters;
 	w->control = control_new(&w->config, &w->link, 1, error, sizeof error);
 	if (!w->control)
 		fail_msg("%s", error);
