@@ -4,12 +4,14 @@
 #ifndef CONTROLPLANE_CTL_H
 #define CONTROLPLANE_CTL_H
 
+#include "controlplane/backend.h"
 #include "controlplane/entry.h"
-#include "controlplane/store_lmdb.h"
 
 /* Every option of every command; what it means does not depend on the command. */
 enum ctl_option {
 	CTL_STORE,
+	CTL_REDIS,
+	CTL_PASSWORD_FILE,
 	CTL_KEY_FILE,
 	CTL_TENANT,
 	CTL_KIND,
@@ -58,11 +60,8 @@ extern const unsigned ctl_commands_count;
 /* "sluicectl: ..." on standard error. Returns CTL_FAILED. */
 int ctl_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* The store that the arguments or the environment name. NULL when it was said why not. */
-struct store *ctl_open_store(const struct ctl_arguments *a, bool write, bool create);
-
-/* Texts for store errors, as the end of a sentence. */
-const char *ctl_store_fault(int err);
+/* The store that the arguments or the environment name. False when it was said why not. */
+bool ctl_open_store(const struct ctl_arguments *a, bool write, bool create, struct backend *b);
 
 /* The SHA-256 of the first PEM block of a file, in hexadecimal: a certificate, or a public key. False when it
  * was said why not. */

@@ -157,33 +157,32 @@ static bool take_key(const struct ctl_arguments *a, char *out, size_t out_len)
 }
 
 struct addition {
-	struct credential credential;
+	struct backend_row row;
 	bool replace;
-	int result;
 };
 
-static int put_one(struct store_writer *w, bool again, void *context)
+static int put_one(struct backend_writer *w, bool again, void *context)
 {
 	struct addition *addition = context;
+	int err = backend_put(w, &addition->row, 1, addition->replace);
 
-	addition->result = store_put(w, &addition->credential, addition->replace, NULL);
-	return addition->result < 0 ? addition->result : 0;
+	return err == 0 && addition->row.result < 0 ? addition->row.result : err;
 }
 
 static int store_addition(const struct ctl_arguments *a, struct addition *addition)
 {
-	struct store *s = ctl_open_store(a, true, true);
+	struct backend b;
 	int err;
 
-	if (s == NULL)
+	if (!ctl_open_store(a, true, true, &b))
 		return CTL_FAILED;
-	err = store_write(s, put_one, addition);
-	store_close(s);
+	err = b.ops->write(b.store, put_one, addition);
 	if (err == -EEXIST)
-		return ctl_fail("It is there already, with another content; --replace replaces it.");
-	if (err < 0)
-		return ctl_fail("It was not added: %s.", ctl_store_fault(err));
-	return CTL_OK;
+		ctl_fail("It is there already, with another content; --replace replaces it.");
+	else if (err < 0)
+		ctl_fail("It was not added: %s.", backend_fault(&b, err));
+	backend_close(&b);
+	return err < 0 ? CTL_FAILED : CTL_OK;
 }
 
 int ctl_add(const struct ctl_command *command, const struct ctl_arguments *a)
@@ -197,7 +196,7 @@ int ctl_add(const struct ctl_command *command, const struct ctl_arguments *a)
 	    (is_psk(command) && !take_key(a, key, sizeof(key))))
 		return CTL_FAILED;
 	e.fields[ENTRY_KEY] = is_psk(command) ? key : NULL;
-	if (entry_to_credential(&e, &addition.credential, why))
+	if (entry_to_credential(&e, &addition.row.credential, why))
 		result = store_addition(a, &addition);
 	else
 		ctl_fail("It was not added: %s.", why);
@@ -210,9 +209,9 @@ int ctl_add(const struct ctl_command *command, const struct ctl_arguments *a)
 
 /* ---- del */
 
-static int delete_one(struct store_writer *w, bool again, void *context)
+static int delete_one(struct backend_writer *w, bool again, void *context)
 {
-	int result = store_delete(w, context);
+	int result = w->ops->del(w->writer, context);
 
 	return result == 1 ? 0 : result == 0 ? -ENOENT : result;
 }
@@ -220,19 +219,18 @@ static int delete_one(struct store_writer *w, bool again, void *context)
 int ctl_del(const struct ctl_command *command, const struct ctl_arguments *a)
 {
 	struct credential_id id;
-	struct store *s;
+	struct backend b;
 	int err;
 
-	if (!take_id(command, a, &id))
+	if (!take_id(command, a, &id) || !ctl_open_store(a, true, false, &b))
 		return CTL_FAILED;
-	s = ctl_open_store(a, true, false);
-	if (s == NULL)
-		return CTL_FAILED;
-	err = store_write(s, delete_one, &id);
-	store_close(s);
+	err = b.ops->write(b.store, delete_one, &id);
 	if (err == -ENOENT)
-		return ctl_fail("There is no such credential.");
-	return err < 0 ? ctl_fail("It was not removed: %s.", ctl_store_fault(err)) : CTL_OK;
+		ctl_fail("There is no such credential.");
+	else if (err < 0)
+		ctl_fail("It was not removed: %s.", backend_fault(&b, err));
+	backend_close(&b);
+	return err < 0 ? CTL_FAILED : CTL_OK;
 }
 
 /* ---- show and list */
@@ -269,20 +267,19 @@ int ctl_show(const struct ctl_command *command, const struct ctl_arguments *a)
 {
 	const bool with_key = a->options[CTL_WITH_KEYS] != NULL;
 	struct credential c;
-	struct store *s;
+	struct backend b;
 	int found;
 
-	if (!take_id(command, a, &c.id))
+	if (!take_id(command, a, &c.id) || !ctl_open_store(a, false, false, &b))
 		return CTL_FAILED;
-	s = ctl_open_store(a, false, false);
-	if (s == NULL)
-		return CTL_FAILED;
-	found = store_find(s, &c.id, &c.psk);
-	store_close(s);
+	found = b.ops->find(b.store, &c.id, &c.psk);
 	if (found == 0)
-		return ctl_fail("There is no such credential.");
-	if (found < 0)
-		return ctl_fail("It cannot be shown: %s.", ctl_store_fault(found));
+		ctl_fail("There is no such credential.");
+	else if (found < 0)
+		ctl_fail("It cannot be shown: %s.", backend_fault(&b, found));
+	backend_close(&b);
+	if (found <= 0)
+		return CTL_FAILED;
 	if (a->options[CTL_JSON] != NULL)
 		entry_print_json(stdout, &c, with_key);
 	else
@@ -339,16 +336,16 @@ static int visit(const struct credential *c, int err, void *context)
 
 static int walk(const struct ctl_arguments *a, struct listing *l)
 {
-	struct store *s = ctl_open_store(a, false, false);
+	struct backend b;
 	int err;
 
-	if (s == NULL)
+	if (!ctl_open_store(a, false, false, &b))
 		return CTL_FAILED;
-	err = store_walk(s, 0, a->options[CTL_TENANT], visit, l);
-	store_close(s);
+	err = b.ops->walk(b.store, a->options[CTL_TENANT], visit, l);
 	if (err < 0)
-		return ctl_fail("The store cannot be read to its end: %s.", ctl_store_fault(err));
-	return l->damaged > 0 ? CTL_FAILED : CTL_OK;
+		ctl_fail("The store cannot be read to its end: %s.", backend_fault(&b, err));
+	backend_close(&b);
+	return err < 0 || l->damaged > 0 ? CTL_FAILED : CTL_OK;
 }
 
 int ctl_list(const struct ctl_command *command, const struct ctl_arguments *a)

@@ -19,6 +19,8 @@ struct import {
 	uint64_t size; /* bytes */
 	bool json, psk, replace, dry_run, bar;
 	struct entry_columns columns;
+	struct backend_row *batch; /* BACKEND_ROWS_MAX */
+	unsigned batched;
 	char *line;
 	size_t line_size;
 	/* of this attempt */
@@ -52,11 +54,16 @@ static void draw_bar(const struct import *m, bool last)
 		last ? "writing to disk" : "               ", last ? "\n" : "");
 }
 
-static void report_row(struct import *m, const char *why)
+static void report_line(struct import *m, uint64_t line, const char *why)
 {
 	if (m->bad++ < BAD_ROWS_SHOWN)
-		fprintf(stderr, "%s%s:%llu: %s.\n", m->bar ? "\n" : "", m->name,
-			(unsigned long long)m->line_number, why);
+		fprintf(stderr, "%s%s:%llu: %s.\n", m->bar ? "\n" : "", m->name, (unsigned long long)line,
+			why);
+}
+
+static void report_row(struct import *m, const char *why)
+{
+	report_line(m, m->line_number, why);
 }
 
 /* The next line that holds something, terminated without its end. False at the end of the file. */
@@ -80,34 +87,56 @@ static bool next_line(struct import *m)
 	return false;
 }
 
-/* 0, also when the row is bad; an error of the store otherwise. */
-static int import_row(struct import *m, struct store_writer *w, struct credential *c)
+static void take_result(struct import *m, const struct backend_row *row)
 {
-	char why[ENTRY_WHY_MAX];
-	uint64_t earlier = 0;
+	if ((row->result == -EEXIST || row->result == STORE_REPLACED) && row->earlier >= m->first_change)
+		report_line(m, row->line, "the credential is in the file twice, with different contents");
+	else if (row->result == -EEXIST)
+		report_line(m, row->line,
+			    "the credential is there already, with another content; --replace replaces it");
+	else
+		m->results[row->result]++;
+}
+
+static int put_batch(struct import *m, struct backend_writer *w)
+{
+	int err = m->batched > 0 ? backend_put(w, m->batch, m->batched, m->replace) : 0;
+
+	for (unsigned i = 0; err == 0 && i < m->batched; i++)
+		take_result(m, &m->batch[i]);
+	m->batched = 0;
+	return err;
+}
+
+/* What is wrong with the line; NULL: nothing, it is the next of the batch. */
+static const char *take_line(struct import *m, char why[ENTRY_WHY_MAX])
+{
+	struct backend_row *row = &m->batch[m->batched];
 	struct entry e;
-	int result;
 
 	if (!(m->json ? entry_from_json(m->line, &e, why) : entry_from_csv(m->line, &m->columns, &e, why)) ||
-	    !entry_to_credential(&e, c, why)) {
-		report_row(m, why);
-		return 0;
-	}
-	if ((c->id.kind == SLUICE_CREDENTIAL_PSK) != m->psk) {
-		report_row(m, m->psk ? "this is no pre-shared key; 'registree import' takes it"
-				     : "this is a pre-shared key; 'psk import' takes it");
-		return 0;
-	}
-	result = store_put(w, c, m->replace, &earlier);
-	if ((result == -EEXIST || result == STORE_REPLACED) && earlier >= m->first_change)
-		report_row(m, "the credential is in the file twice, with different contents");
-	else if (result == -EEXIST)
-		report_row(m, "the credential is there already, with another content; --replace replaces it");
-	else if (result < 0)
-		return result;
-	else
-		m->results[result]++;
-	return 0;
+	    !entry_to_credential(&e, &row->credential, why))
+		return why;
+	if ((row->credential.id.kind == SLUICE_CREDENTIAL_PSK) != m->psk)
+		return m->psk ? "this is no pre-shared key; 'registree import' takes it"
+			      : "this is a pre-shared key; 'psk import' takes it";
+	row->line = m->line_number;
+	m->batched++;
+	return NULL;
+}
+
+/* 0, also when the row is bad; an error of the store otherwise. */
+static int import_row(struct import *m, struct backend_writer *w)
+{
+	char why[ENTRY_WHY_MAX];
+	const char *fault = take_line(m, why);
+	int err = 0;
+
+	if (fault != NULL || m->batched == BACKEND_ROWS_MAX)
+		err = put_batch(m, w); /* first what is wrong with the lines before it */
+	if (fault != NULL)
+		report_row(m, fault);
+	return err;
 }
 
 static bool take_header(struct import *m)
@@ -126,27 +155,25 @@ static bool take_header(struct import *m)
 }
 
 /* One attempt, from the start of the file. */
-static int import_all(struct store_writer *w, bool again, void *context)
+static int import_all(struct backend_writer *w, bool again, void *context)
 {
-	struct credential *c = malloc(sizeof(*c));
 	struct import *m = context;
-	int err = c != NULL ? 0 : -ENOMEM;
+	int err = 0;
 
 	rewind(m->file);
-	m->line_number = m->bytes = m->rows = m->bad = 0;
+	m->line_number = m->bytes = m->rows = m->bad = m->batched = 0;
 	memset(m->results, 0, sizeof(m->results));
-	m->first_change = store_next_change(w);
-	if (err == 0 && (m->json || take_header(m)))
+	m->first_change = w->ops->next_change(w->writer);
+	if (m->json || take_header(m))
 		while (err == 0 && m->bad < BAD_ROWS_SHOWN && next_line(m)) {
-			err = import_row(m, w, c);
+			err = import_row(m, w);
 			if (++m->rows % 8192 == 0)
 				draw_bar(m, false);
 		}
+	if (err == 0)
+		err = put_batch(m, w);
 	if (err == 0 && ferror(m->file))
 		err = -EIO;
-	if (c != NULL)
-		secret_wipe(c, sizeof(*c));
-	free(c);
 	if (err == 0 && (m->bad > 0 || m->dry_run))
 		return -ECANCELED;
 	if (err == 0)
@@ -217,7 +244,7 @@ static bool take_format(struct import *m, const char *format)
 	return true;
 }
 
-static int report_result(const struct import *m, int err)
+static int report_result(const struct import *m, const struct backend *b, int err)
 {
 	const double seconds = now() - m->started;
 
@@ -225,7 +252,7 @@ static int report_result(const struct import *m, int err)
 		return ctl_fail("Nothing was imported: %s%u bad row%s.",
 				m->bad >= BAD_ROWS_SHOWN ? "at least " : "", m->bad, m->bad == 1 ? "" : "s");
 	if (err < 0 && !(err == -ECANCELED && m->dry_run))
-		return ctl_fail("Nothing was imported: %s.", ctl_store_fault(err));
+		return ctl_fail("Nothing was imported: %s.", backend_fault(b, err));
 	printf("%llu rows in %.1f s: %llu added, %llu replaced, %llu unchanged%s\n",
 	       (unsigned long long)m->rows, seconds, (unsigned long long)m->results[STORE_ADDED],
 	       (unsigned long long)m->results[STORE_REPLACED],
@@ -244,21 +271,27 @@ int ctl_import(const struct ctl_command *command, const struct ctl_arguments *a)
 		.bar = a->options[CTL_QUIET] == NULL && isatty(STDERR_FILENO) != 0,
 		.started = now(),
 	};
-	int err, result = CTL_FAILED;
-	struct store *s;
+	int err = 0, result = CTL_FAILED;
+	struct backend b;
 
 	if (!take_format(&m, a->options[CTL_FORMAT]) || !open_file(&m))
 		return CTL_FAILED;
-	s = ctl_open_store(a, true, true);
-	if (s != NULL) {
+	m.batch = calloc(BACKEND_ROWS_MAX, sizeof(*m.batch));
+	if (m.batch == NULL) {
+		ctl_fail("Out of memory.");
+	} else if (ctl_open_store(a, true, true, &b)) {
 		/* Rows lie about half as dense again in the tree as in the file; too little only costs time.
 		 */
-		err = store_reserve(s, m.size * 3 + ROW_OVERHEAD);
+		if (b.ops->reserve != NULL)
+			err = b.ops->reserve(b.store, m.size * 3 + ROW_OVERHEAD);
 		if (err == 0)
-			err = store_write(s, import_all, &m);
-		result = report_result(&m, err);
-		store_close(s);
+			err = b.ops->write(b.store, import_all, &m);
+		result = report_result(&m, &b, err);
+		backend_close(&b);
 	}
+	if (m.batch != NULL)
+		secret_wipe(m.batch, BACKEND_ROWS_MAX * sizeof(*m.batch));
+	free(m.batch);
 	if (m.line != NULL)
 		secret_wipe(m.line, m.line_size);
 	free(m.line);

@@ -11,10 +11,12 @@ enum { CHANGES_AT_ONCE = 256, FOLLOW_US = 250000 };
 
 int ctl_store_init(const struct ctl_command *command, const struct ctl_arguments *a)
 {
-	struct store *s = ctl_open_store(a, true, true);
+	struct backend b;
 
-	store_close(s);
-	return s != NULL ? CTL_OK : CTL_FAILED;
+	if (!ctl_open_store(a, true, true, &b))
+		return CTL_FAILED;
+	backend_close(&b);
+	return CTL_OK;
 }
 
 int ctl_store_key(const struct ctl_command *command, const struct ctl_arguments *a)
@@ -26,16 +28,18 @@ int ctl_store_key(const struct ctl_command *command, const struct ctl_arguments 
 
 int ctl_store_info(const struct ctl_command *command, const struct ctl_arguments *a)
 {
-	struct store *s = ctl_open_store(a, false, false);
 	uint64_t rows, last = 0;
+	struct backend b;
 	int err;
 
-	if (s == NULL)
+	if (!ctl_open_store(a, false, false, &b))
 		return CTL_FAILED;
-	err = store_counts(s, &rows, &last);
-	store_close(s);
+	err = b.ops->counts(b.store, &rows, &last);
 	if (err < 0)
-		return ctl_fail("The store cannot be read: %s.", ctl_store_fault(err));
+		ctl_fail("The store cannot be read: %s.", backend_fault(&b, err));
+	backend_close(&b);
+	if (err < 0)
+		return CTL_FAILED;
 	printf("rows         %llu\nlast change  %llu\n", (unsigned long long)rows, (unsigned long long)last);
 	return CTL_OK;
 }
@@ -62,19 +66,19 @@ static int check_row(const struct credential *c, int err, void *context)
 
 static int check_all(const struct ctl_arguments *a)
 {
-	struct store *s = ctl_open_store(a, false, false);
 	struct check check = {0};
+	struct backend b;
 	int err;
 
-	if (s == NULL)
+	if (!ctl_open_store(a, false, false, &b))
 		return CTL_FAILED;
-	err = store_walk(s, 0, NULL, check_row, &check);
-	store_close(s);
+	err = b.ops->walk(b.store, NULL, check_row, &check);
 	printf("%llu rows are sound, %llu are damaged\n", (unsigned long long)check.good,
 	       (unsigned long long)check.bad);
 	if (err < 0)
-		return ctl_fail("The store cannot be read to its end: %s.", ctl_store_fault(err));
-	return check.bad > 0 ? CTL_FAILED : CTL_OK;
+		ctl_fail("The store cannot be read to its end: %s.", backend_fault(&b, err));
+	backend_close(&b);
+	return err < 0 || check.bad > 0 ? CTL_FAILED : CTL_OK;
 }
 
 /* In a process of its own: pages of a damaged file can end it by a signal. */
@@ -123,19 +127,17 @@ int ctl_store_changes(const struct ctl_command *command, const struct ctl_argume
 	const bool follow = a->options[CTL_FOLLOW] != NULL;
 	struct credential_change *changes;
 	uint64_t number = follow ? UINT64_MAX : 0;
-	struct store *s;
+	struct backend b;
 	int count;
 
 	if (a->options[CTL_SINCE] != NULL && !take_number(a->options[CTL_SINCE], &number))
 		return ctl_fail("--since must be a number.");
-	s = ctl_open_store(a, false, false);
-	changes = s != NULL ? calloc(CHANGES_AT_ONCE, sizeof(*changes)) : NULL;
-	if (changes == NULL) {
-		store_close(s);
+	if (!ctl_open_store(a, false, false, &b))
 		return CTL_FAILED;
-	}
+	changes = calloc(CHANGES_AT_ONCE, sizeof(*changes));
 	for (;;) {
-		count = store_changes(s, &number, changes, CHANGES_AT_ONCE);
+		count = changes != NULL ? b.ops->changes(b.store, &number, changes, CHANGES_AT_ONCE)
+					: -ENOMEM;
 		if (count == -ESTALE)
 			printf("-\tforgotten: changes before this are no longer known\n");
 		for (int i = 0; i < count; i++)
@@ -145,9 +147,9 @@ int ctl_store_changes(const struct ctl_command *command, const struct ctl_argume
 		if (count <= 0)
 			usleep(FOLLOW_US);
 	}
+	if (count < 0 && count != -ESTALE)
+		ctl_fail("The store cannot be read: %s.", backend_fault(&b, count));
 	free(changes);
-	store_close(s);
-	return count < 0 && count != -ESTALE
-		       ? ctl_fail("The store cannot be read: %s.", ctl_store_fault(count))
-		       : CTL_OK;
+	backend_close(&b);
+	return count < 0 && count != -ESTALE ? CTL_FAILED : CTL_OK;
 }

@@ -304,3 +304,26 @@ int row_decode(const uint8_t *key, size_t key_len, const uint8_t *row, size_t ro
 	}
 	return err;
 }
+
+void row_name_identity(const struct credential_id *id, struct registree *r)
+{
+	if (r->kind != SLUICE_IDENTITY_CREDENTIAL || id->name_len == 0 ||
+	    !text_is_clean(id->name, id->name_len))
+		return;
+	r->identities_count = 1;
+	memcpy(r->identities[0], id->name, id->name_len);
+	r->identities[0][id->name_len] = 0;
+}
+
+bool credential_same(const struct psk_credential *a, const struct psk_credential *b)
+{
+	const struct registree *x = &a->registree, *y = &b->registree;
+
+	if (a->key_len != b->key_len || !secret_equal(a->key, b->key, a->key_len) || x->kind != y->kind ||
+	    x->identities_count != y->identities_count)
+		return false;
+	for (unsigned i = 0; i < x->identities_count; i++)
+		if (strcmp(x->identities[i], y->identities[i]) != 0)
+			return false;
+	return true;
+}

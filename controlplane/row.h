@@ -47,6 +47,13 @@ int row_encode(const struct credential *c, struct wrap *wrap, uint8_t *row);
 int row_decode(const uint8_t *key, size_t key_len, const uint8_t *row, size_t row_len, struct wrap *wrap,
 	       struct psk_credential *out);
 
+/* A credential without a registree of its own stands for itself, where its name can be written down. */
+void row_name_identity(const struct credential_id *id, struct registree *r);
+
+/* The same key and the same registree, whatever their versions. Rows cannot be compared for it: sealed ones
+ * differ in every nonce. */
+bool credential_same(const struct psk_credential *a, const struct psk_credential *b);
+
 /* UTF-8 of RFC 3629 without control characters: what a name or an identity may consist of. */
 bool text_is_clean(const void *text, size_t len);
 

@@ -17,6 +17,10 @@ static const struct {
 } options[CTL_OPTIONS] = {
 	[CTL_STORE] = {"store", "DIRECTORY",
 		       "the credential store (SLUICE_STORE, /var/lib/sluice/credentials)"},
+	[CTL_REDIS] = {"redis", "ADDRESS",
+		       "a store in Redis instead: host:port, [IPv6]:port, unix:/path (SLUICE_REDIS)"},
+	[CTL_PASSWORD_FILE] = {"password-file", "FILE",
+			       "the password of the Redis server (SLUICE_REDIS_PASSWORD_FILE, none)"},
 	[CTL_KEY_FILE] = {"key-file", "FILE",
 			  "what the keys in the store are wrapped with (SLUICE_STORE_KEY, none)"},
 	[CTL_TENANT] = {"tenant", "TENANT", "of this tenant (the one without a name)"},
@@ -44,7 +48,7 @@ static const struct {
 };
 
 enum {
-	STORE_OPTIONS = 1U << CTL_STORE | 1U << CTL_KEY_FILE,
+	STORE_OPTIONS = 1U << CTL_STORE | 1U << CTL_REDIS | 1U << CTL_PASSWORD_FILE | 1U << CTL_KEY_FILE,
 	REGISTREE_OPTIONS = 1U << CTL_KIND | 1U << CTL_ID,
 	PSK_NAME = 1U << CTL_TENANT | 1U << CTL_IDENTITY_HEX,
 	OTHER_NAME = 1U << CTL_TENANT | 1U << CTL_CERTIFICATE_NAME | 1U << CTL_ROOT | 1U << CTL_ROOT_FILE |
@@ -251,42 +255,36 @@ static const struct ctl_command *find_command(const char *group, const char *ver
 
 /* ---- what commands share */
 
-struct store *ctl_open_store(const struct ctl_arguments *a, bool write, bool create)
+/* What the option says, or else the environment; NULL: neither. */
+static const char *option_or(const struct ctl_arguments *a, enum ctl_option option, const char *variable)
 {
-	const char *path = a->options[CTL_STORE], *key_file = a->options[CTL_KEY_FILE];
-	struct store_options o = {.write = write, .create = create};
-	char error[1024];
-	struct store *s;
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): nobody changes the environment */
+	const char *value = a->options[option] != NULL ? a->options[option] : getenv(variable);
 
-	/* NOLINTBEGIN(concurrency-mt-unsafe): nobody changes the environment */
-	if (path == NULL)
-		path = getenv("SLUICE_STORE");
-	if (key_file == NULL)
-		key_file = getenv("SLUICE_STORE_KEY");
-	/* NOLINTEND(concurrency-mt-unsafe) */
-	o.path = path != NULL && *path != 0 ? path : default_store;
-	o.key_file = key_file != NULL && *key_file != 0 ? key_file : NULL;
-	s = store_open(&o, error, sizeof(error));
-	if (s == NULL)
-		ctl_fail("%s", error);
-	return s;
+	return value != NULL && *value != 0 ? value : NULL;
 }
 
-const char *ctl_store_fault(int err)
+bool ctl_open_store(const struct ctl_arguments *a, bool write, bool create, struct backend *b)
 {
-	switch (-err) {
-	case EBADMSG:
-		return "a row or the file is damaged; 'sluicectl store check' tells which";
-	case EIO: /* also what LMDB makes of a write that ends early */
-	case ENOSPC:
-		return "it cannot be written or read; is the disk full?";
-	case ENODEV:
-		return "the store was replaced or removed";
-	case EPROTO:
-		return "a row was written by a later version";
-	default:
-		return strerror(-err);
-	}
+	struct backend_options o = {
+		.store = option_or(a, CTL_STORE, "SLUICE_STORE"),
+		.redis = a->options[CTL_STORE] == NULL ? option_or(a, CTL_REDIS, "SLUICE_REDIS")
+						       : a->options[CTL_REDIS],
+		.password_file = option_or(a, CTL_PASSWORD_FILE, "SLUICE_REDIS_PASSWORD_FILE"),
+		.key_file = option_or(a, CTL_KEY_FILE, "SLUICE_STORE_KEY"),
+		.write = write,
+		.create = create,
+	};
+	char error[1024] = "--store and --redis are two different stores: one of them.";
+	bool opened;
+
+	if (o.store == NULL)
+		o.store = default_store;
+	opened = !(a->options[CTL_STORE] != NULL && o.redis != NULL) &&
+		 backend_open(b, &o, error, sizeof(error));
+	if (!opened)
+		ctl_fail("%s", error);
+	return opened;
 }
 
 int main(int argc, char **argv)

@@ -90,17 +90,6 @@ static void end_reading(struct store *s)
 		mdb_txn_reset(s->reader);
 }
 
-/* A credential without a registree of its own stands for itself, where its name can be written down. */
-static void name_identity(const struct credential_id *id, struct registree *r)
-{
-	if (r->kind != SLUICE_IDENTITY_CREDENTIAL || id->name_len == 0 ||
-	    !text_is_clean(id->name, id->name_len))
-		return;
-	r->identities_count = 1;
-	memcpy(r->identities[0], id->name, id->name_len);
-	r->identities[0][id->name_len] = 0;
-}
-
 int store_find(struct store *s, const struct credential_id *id, struct psk_credential *out)
 {
 	uint8_t key[ROW_KEY_MAX];
@@ -115,7 +104,7 @@ int store_find(struct store *s, const struct credential_id *id, struct psk_crede
 	end_reading(s);
 	if (err != 0)
 		return err == -ENOENT ? 0 : err;
-	name_identity(id, &out->registree);
+	row_name_identity(id, &out->registree);
 	return 1;
 }
 

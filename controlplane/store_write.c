@@ -29,21 +29,6 @@ static int log_change(struct store_writer *w, bool removed, const uint8_t *key, 
 	return store_errno(mdb_put(w->txn, w->store->log, &at, &entry, MDB_APPEND));
 }
 
-/* Whether what is stored says the same, but for its version. Sealed rows differ in every nonce, so what they
- * mean is compared. */
-static bool is_same(const struct psk_credential *a, const struct psk_credential *b)
-{
-	const struct registree *x = &a->registree, *y = &b->registree;
-
-	if (a->key_len != b->key_len || !secret_equal(a->key, b->key, a->key_len) || x->kind != y->kind ||
-	    x->identities_count != y->identities_count)
-		return false;
-	for (unsigned i = 0; i < x->identities_count; i++)
-		if (strcmp(x->identities[i], y->identities[i]) != 0)
-			return false;
-	return true;
-}
-
 /* What to do about a row that is there already. A damaged one can only be replaced. */
 static int compare(struct store_writer *w, const MDB_val *at, const MDB_val *row, const struct credential *c,
 		   bool replace, uint64_t *earlier)
@@ -56,7 +41,7 @@ static int compare(struct store_writer *w, const MDB_val *at, const MDB_val *row
 
 	if (err == 0 && earlier != NULL)
 		*earlier = there->registree.version;
-	if (err == 0 && is_same(there, &c->psk))
+	if (err == 0 && credential_same(there, &c->psk))
 		result = STORE_UNCHANGED;
 	else if (err != 0 && (err != -EBADMSG || !replace))
 		result = err;

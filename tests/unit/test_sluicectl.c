@@ -1,4 +1,6 @@
-/* sluicectl as an operator uses it: the program itself, its output and its exit status. */
+/* sluicectl as an operator uses it: the program itself, its output and its exit status. With a redis-server
+ * as second argument the same on stores in Redis.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,9 +15,11 @@
 #include <cmocka.h>
 
 #include "controlplane/ctl.h" /* enum ctl_exit */
+#include "tests/unit/redis_process.h"
 
 static char directory[] = "/tmp/sluice-test-ctl-XXXXXX";
 static char output[65536];
+static struct redis_process servers[2]; /* program NULL: the stores are in LMDB */
 
 /* Runs a shell line in the directory, where $C is the program, and returns its exit status; output holds both
  * streams. */
@@ -49,18 +53,34 @@ static int make_directory(void **state)
 	if (mkdtemp(directory) == NULL || chdir(directory) < 0)
 		return -1;
 	umask(022);
-	return setenv("SLUICE_STORE", "store", 1);
+	if (servers[0].program == NULL)
+		return setenv("SECOND", "env SLUICE_STORE=store2", 1) || setenv("SLUICE_STORE", "store", 1);
+	for (unsigned i = 0; i < 2; i++) {
+		snprintf(servers[i].socket, sizeof(servers[i].socket), "%s/%u.sock", directory, i);
+		if (!redis_process_start(&servers[i]))
+			return -1;
+	}
+	snprintf(output, sizeof(output), "env SLUICE_REDIS=unix:%s", servers[1].socket);
+	if (setenv("SECOND", output, 1))
+		return -1;
+	snprintf(output, sizeof(output), "unix:%s", servers[0].socket);
+	return setenv("SLUICE_REDIS", output, 1);
 }
 
 static int clean(void **state)
 {
 	unsetenv("SLUICE_STORE_KEY");
+	for (unsigned i = 0; i < 2; i++)
+		if (servers[i].pid > 0 && !redis_process_do(&servers[i], "FLUSHALL"))
+			return -1;
 	return run("rm -rf store store2 ./*.csv ./*.jsonl ./*.pem key fifo");
 }
 
 static int remove_directory(void **state)
 {
 	clean(state);
+	redis_process_stop(&servers[0]);
+	redis_process_stop(&servers[1]);
 	return chdir("/") < 0 ? -1 : rmdir(directory);
 }
 
@@ -97,7 +117,8 @@ static void help_is_there_for_everything(void **state)
 
 static void keys_come_and_go(void **state)
 {
-	EXPECT(CTL_FAILED, "No such file", "$C psk list");
+	EXPECT(CTL_FAILED, servers[0].program == NULL ? "No such file" : "there is no credential store in it",
+	       "$C psk list");
 	EXPECT(CTL_OK, "", "echo 00ff | $C psk add dev --kind ae-id --id C-1 --id C-2");
 	EXPECT(CTL_OK, "C-1 C-2", "$C psk list");
 	EXPECT(CTL_OK, "2 bytes", "$C psk show dev");
@@ -120,7 +141,8 @@ static void keys_come_and_go(void **state)
 	EXPECT(CTL_OK, "removed\t-\tdev", "$C store changes");
 	EXPECT(CTL_OK, "rows         2", "$C store info");
 	EXPECT(CTL_OK, "2 rows are sound, 0 are damaged", "$C store check");
-	EXPECT(CTL_FAILED, "", "find store -perm /007 | grep .");
+	if (servers[0].program == NULL)
+		EXPECT(CTL_FAILED, "", "find store -perm /007 | grep .");
 }
 
 static void registrees_come_and_go(void **state)
@@ -163,8 +185,8 @@ static void imports_are_all_or_nothing(void **state)
 	EXPECT(CTL_OK, "rows         1001", "$C store info");
 	EXPECT(CTL_OK, "", "{ cat good.csv; echo dev-1,77,acme; } > twice.csv");
 	EXPECT(CTL_FAILED, "twice.csv:1002: the credential is in the file twice",
-	       "SLUICE_STORE=store2 $C psk import twice.csv --replace");
-	EXPECT(CTL_OK, "rows         0", "SLUICE_STORE=store2 $C store info");
+	       "$SECOND $C psk import twice.csv --replace");
+	EXPECT(CTL_OK, "rows         0", "$SECOND $C store info");
 }
 
 static void odd_files_are_told(void **state)
@@ -196,9 +218,9 @@ static void exports_read_back(void **state)
 	EXPECT(CTL_OK, "", "$C psk export --with-keys --output k.csv; $C registree export > r.csv");
 	EXPECT(CTL_OK, "600 k.csv", "stat -c '%a %n' k.csv");
 	EXPECT(CTL_OK, "", "$C psk export --with-keys --format jsonl > k.jsonl");
-	EXPECT(CTL_OK, "2 added", "SLUICE_STORE=store2 $C psk import k.csv");
-	EXPECT(CTL_OK, "2 unchanged", "SLUICE_STORE=store2 $C psk import k.jsonl");
-	EXPECT(CTL_OK, "1 added", "SLUICE_STORE=store2 $C registree import r.csv");
+	EXPECT(CTL_OK, "2 added", "$SECOND $C psk import k.csv");
+	EXPECT(CTL_OK, "2 unchanged", "$SECOND $C psk import k.jsonl");
+	EXPECT(CTL_OK, "1 added", "$SECOND $C registree import r.csv");
 	EXPECT(CTL_OK, "", "$C psk export | grep -c ',00,' | grep -qx 0");
 	EXPECT(CTL_FAILED, "cannot be written", "$C psk export --output /nowhere/x");
 	EXPECT(CTL_FAILED, "cannot be written", "$C psk export > /dev/full");
@@ -212,6 +234,48 @@ static void keys_can_be_wrapped(void **state)
 	EXPECT(CTL_FAILED, "no key file was given", "$C psk show dev");
 	EXPECT(CTL_OK, "5ec4e7", "SLUICE_STORE_KEY=key $C psk show dev --with-keys");
 	EXPECT(CTL_OK, "1 rows are sound", "$C store check --key-file key");
+}
+
+/* What a file cannot do: go away, ask for a password, hold something else under our names. */
+static void servers_are_told(void **state)
+{
+	EXPECT(CTL_FAILED, "two different stores", "$C psk list --store store --redis unix:/x");
+	EXPECT(CTL_FAILED, "No such file", "$C psk list --redis unix:/nowhere/x");
+	EXPECT(CTL_FAILED, "Connection refused", "$C psk list --redis 127.0.0.1:1");
+	EXPECT(CTL_FAILED, "is no address", "$C psk list --redis 127.0.0.1");
+	EXPECT(CTL_FAILED, "is no address", "$C psk list --redis ::1:6379");
+	EXPECT(CTL_FAILED, "whole path", "$C psk list --redis unix:x");
+	EXPECT(CTL_OK, "", "$C store init");
+	EXPECT(CTL_OK, "", "echo 00 | $C psk add dev; echo secret > key; chmod 644 key");
+	assert_true(redis_process_do(&servers[0], "CONFIG SET requirepass secret"));
+	EXPECT(CTL_FAILED, "NOAUTH", "$C psk list");
+	EXPECT(CTL_FAILED, "closed to others", "$C psk list --password-file key");
+	EXPECT(CTL_OK, "dev", "chmod 600 key; $C psk list --password-file key");
+	EXPECT(CTL_FAILED, "WRONGPASS", "echo public > key; $C psk list --password-file key");
+	EXPECT(CTL_OK, "",
+	       "redis-cli -s ${SLUICE_REDIS#unix:} -a secret CONFIG SET requirepass '' >/dev/null");
+	assert_true(redis_process_do(&servers[0], "SET sluice:log foreign"));
+	EXPECT(CTL_FAILED, "WRONGTYPE", "echo 01 | $C psk add dev --replace");
+	assert_true(redis_process_do(&servers[0], "DEL sluice:log"));
+	EXPECT(CTL_OK, "", "echo 01 | $C psk add dev --replace");
+	EXPECT(CTL_OK, "", "echo '{\"identity\":\"a\",\"key\":\"00\"}' > a.jsonl; chmod 600 a.jsonl");
+	assert_true(redis_process_do(&servers[0], "HSET sluice:meta format 2"));
+	EXPECT(CTL_FAILED, "another version", "$C psk import a.jsonl");
+}
+
+/* The newest changes are kept, and what was forgotten is told. */
+static void change_logs_are_bounded(void **state)
+{
+	EXPECT(CTL_OK, "",
+	       "{ echo identity,key; seq -f 'd%.0f,00' 100001; } > a.csv; sed 's/,00/,01/' a.csv > b.csv; "
+	       "sed 's/,00/,02/' a.csv | head -n 11 > c.csv; chmod 600 ?.csv");
+	EXPECT(CTL_OK, "100001 added", "$C psk import a.csv");
+	EXPECT(CTL_OK, "10 replaced", "$C psk import c.csv --replace");
+	EXPECT(CTL_OK, "100011\treplaced\t-\td10\n", "$C store changes");
+	EXPECT(CTL_OK, "100001 replaced", "$C psk import b.csv --replace");
+	EXPECT(CTL_OK, "forgotten", "$C store changes");
+	EXPECT(CTL_OK, "", "$C psk del d1");
+	EXPECT(CTL_OK, "200013\tremoved\t-\td1\n", "$C store changes --since 200012");
 }
 
 static void damage_is_told(void **state)
@@ -229,7 +293,16 @@ static void damage_is_told(void **state)
 
 int main(int argc, char **argv)
 {
-	char *program = argc == 2 ? realpath(argv[1], NULL) : NULL;
+	char *program = argc >= 2 ? realpath(argv[1], NULL) : NULL;
+	const struct CMUnitTest redis[] = {
+		cmocka_unit_test_teardown(keys_come_and_go, clean),
+		cmocka_unit_test_teardown(registrees_come_and_go, clean),
+		cmocka_unit_test_teardown(imports_are_all_or_nothing, clean),
+		cmocka_unit_test_teardown(exports_read_back, clean),
+		cmocka_unit_test_teardown(keys_can_be_wrapped, clean),
+		cmocka_unit_test_teardown(servers_are_told, clean),
+		cmocka_unit_test_teardown(change_logs_are_bounded, clean),
+	};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(help_is_there_for_everything, clean),
 		cmocka_unit_test_teardown(keys_come_and_go, clean),
@@ -242,9 +315,12 @@ int main(int argc, char **argv)
 	};
 
 	if (program == NULL || setenv("C", program, 1) != 0) {
-		fputs("usage: test_sluicectl PROGRAM\n", stderr);
+		fputs("usage: test_sluicectl PROGRAM [REDIS-SERVER]\n", stderr);
 		return 2;
 	}
 	free(program);
+	servers[0].program = servers[1].program = argv[2];
+	if (argc > 2)
+		return cmocka_run_group_tests(redis, make_directory, remove_directory);
 	return cmocka_run_group_tests(tests, make_directory, remove_directory);
 }
