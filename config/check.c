@@ -174,6 +174,20 @@ bool check_suite(const char *text, char *why, size_t why_len)
 	return false;
 }
 
+bool check_exporter_label(const char *text, char *why, size_t why_len)
+{
+	size_t len = strlen(text);
+
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] <= ' ' || text[i] > '~')
+			return refuse(why, why_len, "must be printable ASCII without spaces");
+	}
+	if (len > 64 || (strncmp(text, "EXPORTER", 8) != 0 && strncmp(text, "EXPERIMENTAL", 12) != 0))
+		return refuse(why, why_len,
+			      "must begin with EXPORTER or EXPERIMENTAL and have at most 64 bytes");
+	return true;
+}
+
 static const char name_characters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
 
 bool check_tenant_name(const char *text, char *why, size_t why_len)

@@ -16,6 +16,8 @@ bool check_mode(const char *text, char *why, size_t why_len);
 bool check_group(const char *text, char *why, size_t why_len);
 bool check_socket(const char *text, char *why, size_t why_len);
 bool check_suite(const char *text, char *why, size_t why_len);
+/* A label of RFC 5705 4: those of TLS itself, which have no such beginning, would reveal keys. */
+bool check_exporter_label(const char *text, char *why, size_t why_len);
 bool check_tenant_name(const char *text, char *why, size_t why_len);
 
 /* Of RFC 6066 3, or with *. in front of at least two labels. */

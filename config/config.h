@@ -67,8 +67,10 @@ struct config_tls {
 	char *key;           /* PEM */
 	char *trust_anchors; /* PEM, for client certificates */
 	enum config_client_certificate client_certificate;
-	enum config_registrees registrees;                   /* must a certificate be that of a registree? */
-	bool require_ems;                                    /* RFC 7627 */
+	enum config_registrees registrees; /* must a certificate be that of a registree? */
+	bool require_ems;                  /* RFC 7627 */
+	char **exporters;                  /* labels of RFC 5705 */
+	unsigned exporters_count;
 	enum config_unknown_server_name unknown_server_name; /* of the section tls only: whose is a hello */
 };
 

@@ -161,6 +161,12 @@ static const struct config_option options[] = {
 		 "under the first of its names."},
 	{IN(tls, require_ems), BOOL("true"),
 	 .help = "Refuse clients without the extended master secret (RFC 7627)."},
+	{IN(tls, exporters), COUNT(tls, exporters_count), LIST(8), .check = check_exporter_label,
+	 .example = "[EXPORTER-oneM2M-Connection]",
+	 .help = "Labels of keying material (RFC 5705) that the application is given with each new session, "
+		 "48 bytes "
+		 "each. Those of oneM2M are EXPORTER-oneM2M-Bootstrap, EXPORTER-oneM2M-Connection and "
+		 "EXPORTER-oneM2M-ESCertKE."},
 	{IN(tls, unknown_server_name), CHOICE(unknown_server_names, "default"), .single = true,
 	 .help = "What becomes of a device that asks for a server name of no tenant: it is one of the "
 		 "default "

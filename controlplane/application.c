@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "controlplane/internal.h"
+#include "crypto/secret.h"
 
 enum {
 	ANNOUNCE_PER_TURN = 256,
@@ -180,8 +181,13 @@ void application_connect(struct control *c)
 
 static bool announce(struct control *c, const struct association *a)
 {
-	return outbox_try(&c->outboxes[association_up(a)->ref.worker], MAIL_ANNOUNCE, a->up, a->up_len, NULL,
-			  0);
+	_Alignas(8) uint8_t up[SESSION_UP_MAX];
+	size_t len = association_announcement(a, up);
+	bool posted = outbox_try(&c->outboxes[association_up(a)->ref.worker], MAIL_ANNOUNCE, up,
+				 (uint32_t)len, NULL, 0);
+
+	secret_wipe(up, len);
+	return posted;
 }
 
 void application_not_announced(struct control *c, struct sluice_ref ref)

@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "controlplane/proof.h"
+#include "crypto/secret.h"
+
 TAILQ_HEAD(association_list, association);
 
 struct slots {
@@ -142,10 +145,20 @@ struct association *association_find(struct associations *as, struct sluice_ref 
 	return place && *place && association_up(*place)->ref.generation == ref.generation ? *place : NULL;
 }
 
+static void forget_exported(struct association *a)
+{
+	if (a->exported)
+		secret_wipe(a->exported, a->exported_len);
+	free(a->exported);
+	a->exported = NULL;
+	a->exported_len = 0;
+}
+
 static void drop_flight(struct associations *as, struct association *a)
 {
 	if (!a->has_flight)
 		return;
+	forget_exported(a);
 	TAILQ_REMOVE(&as->flights, a, flights);
 	flight_fini(&a->last_flight);
 	a->has_flight = false;
@@ -183,22 +196,59 @@ static void keep_flight(struct associations *as, struct association *a, struct f
 	as->flights_count++;
 }
 
+/* The bytes of a SESSION_UP up to the first exporter field: these stand behind all others. */
+static size_t public_len(const void *up, size_t up_len)
+{
+	const uint8_t *start = up, *end = start + up_len, *at = start + sizeof(struct sluice_session_up);
+	uint16_t field[2];
+
+	while (end - at >= (ptrdiff_t)sizeof field) {
+		memcpy(field, at, sizeof field);
+		if (field[0] == SLUICE_FIELD_EXPORTER_LABEL)
+			break;
+		at += sizeof field + field[1] + (-field[1] & 3);
+	}
+	return (size_t)(at - start);
+}
+
+/* Without memory for them the exporter values are announced once. */
+static void keep_up(struct association *a, const uint8_t *up, size_t len, size_t exported_len)
+{
+	memcpy(a->up, up, len);
+	a->up_len = (uint16_t)len;
+	((struct sluice_session_up *)a->up)->fields_len -= (uint16_t)exported_len;
+	a->exported = exported_len ? malloc(exported_len) : NULL;
+	if (!a->exported)
+		return;
+	memcpy(a->exported, up + len, exported_len);
+	a->exported_len = (uint16_t)exported_len;
+}
+
+size_t association_announcement(const struct association *a, void *out)
+{
+	memcpy(out, a->up, a->up_len);
+	if (a->exported)
+		memcpy((uint8_t *)out + a->up_len, a->exported, a->exported_len);
+	((struct sluice_session_up *)out)->fields_len += a->exported_len;
+	return (size_t)a->up_len + a->exported_len;
+}
+
 struct association *association_add(struct associations *as, const struct path *path, const void *up,
 				    size_t up_len, struct flight *last_flight, uint64_t now_ns)
 {
 	struct association **place = place_of(as, ((const struct sluice_session_up *)up)->ref);
+	size_t len = public_len(up, up_len);
 	struct association *a;
 
 	if (!place)
 		return NULL;
-	a = calloc(1, sizeof *a + up_len);
+	a = calloc(1, sizeof *a + len);
 	if (!a)
 		return NULL;
 	if (*place)
 		association_remove(as, *place);
 	a->path = *path;
-	a->up_len = (uint16_t)up_len;
-	memcpy(a->up, up, up_len);
+	keep_up(a, up, len, up_len - len);
 	keep_flight(as, a, last_flight, now_ns);
 	*place = a;
 	a->since_ns = now_ns;

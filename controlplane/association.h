@@ -27,7 +27,10 @@ struct association {
 	struct path path;
 	bool has_flight, retrying;
 	uint16_t up_len;
-	/* struct sluice_session_up and its fields */
+	uint16_t exported_len;
+	uint8_t *exported; /* fields with exporter values, to be announced behind those of up; goes with the
+			      last flight */
+	/* struct sluice_session_up and its fields, exporter values excepted */
 	_Alignas(8) uint8_t up[];
 };
 
@@ -37,7 +40,9 @@ struct associations;
 struct associations *associations_new(unsigned workers, const uint32_t *slots);
 void associations_free(struct associations *as);
 
-/* Takes *last_flight (it is empty afterwards). What was left in the slot goes. NULL when out of memory or ref
+/* Keeps a copy of `up`; of the exporter values in it only as long as of the last flight, wiped then: an
+ * application that attaches later is announced the session without them.
+ * Takes *last_flight (it is empty afterwards). What was left in the slot goes. NULL when out of memory or ref
  * names no slot, *last_flight then stays the caller's. */
 struct association *association_add(struct associations *as, const struct path *path, const void *up,
 				    size_t up_len, struct flight *last_flight, uint64_t now_ns);
@@ -48,6 +53,9 @@ void association_remove(struct associations *as, struct association *a);
 void association_move(struct associations *as, struct association *a, const struct path *path);
 /* The newest one whose peer has this address and port, or NULL. */
 struct association *association_at(struct associations *as, const struct peer_address *peer);
+/* Writes the announcement, up and the exporter values that there still are, to out, which has SESSION_UP_MAX
+ * bytes and is aligned for the struct; the caller wipes it. Returns the length. */
+size_t association_announcement(const struct association *a, void *out);
 const struct sluice_session_up *association_up(const struct association *a);
 
 /* Frees last flights that are old enough. Returns when the next one is, UINT64_MAX: none is kept. */

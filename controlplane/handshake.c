@@ -885,8 +885,10 @@ int handshake_install(struct handshake *h, struct session_install *out)
 
 size_t handshake_session_up(const struct handshake *h, void *out)
 {
-	return session_up_write(out, h->start.ref, &h->start.path.peer, h->server_hello.suite,
-				h->server_hello.cid, h->proof, h->tls->tenant, h->sni, h->sni_len);
+	size_t len = session_up_write(out, h->start.ref, &h->start.path.peer, h->server_hello.suite,
+				      h->server_hello.cid, h->proof, h->tls->tenant, h->sni, h->sni_len);
+
+	return exporter_write(h->ssl, h->tls->exporters, h->tls->exporters_count, out, len);
 }
 
 const uint8_t *handshake_held(const struct handshake *h, const void **at, uint16_t *len)

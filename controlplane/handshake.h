@@ -61,7 +61,8 @@ struct flight *handshake_flight(struct handshake *h);
 /* After HANDSHAKE_DONE, once: everything that the worker needs. 0 or -errno; keys inside either way: the
  * caller wipes *out. */
 int handshake_install(struct handshake *h, struct session_install *out);
-/* After HANDSHAKE_DONE: SESSION_UP with its fields, see session_up_write(). */
+/* After HANDSHAKE_DONE: SESSION_UP with its fields, see session_up_write(), and the exporter values that its
+ * tenant wants: the caller wipes it. 0: these could not be computed. */
 size_t handshake_session_up(const struct handshake *h, void *out);
 /* After HANDSHAKE_DONE: records of epoch 1 that came before Finished was processed; *at starts as NULL, NULL
  * at the end. */

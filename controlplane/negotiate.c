@@ -132,7 +132,7 @@ static void establish(struct control *c, struct attempt *a)
 
 	mail.up_len = (uint16_t)handshake_session_up(a->handshake, up);
 	if (ret == 0)
-		ret = hand_over(c, a, &mail, up);
+		ret = mail.up_len > 0 ? hand_over(c, a, &mail, up) : -1;
 	if (ret == 0) {
 		log_established(c, a, &mail.session);
 		outcome_established(c, &mail.session.path, a);
@@ -142,6 +142,7 @@ static void establish(struct control *c, struct attempt *a)
 				"internal: the session cannot be installed");
 	}
 	secret_wipe(&mail, sizeof mail);
+	secret_wipe(up, sizeof up);
 	attempt_remove(c->attempts, a);
 }
 

@@ -15,8 +15,7 @@ void registree_by_credential(struct registree *r, const uint8_t *id, size_t id_l
 	memcpy(r->identities[0], id, len);
 }
 
-/* { type, length, bytes }, padded to 4 bytes. */
-static uint8_t *write_field(uint8_t *at, uint16_t type, const void *bytes, size_t len)
+uint8_t *session_up_field(uint8_t *at, uint16_t type, const void *bytes, size_t len)
 {
 	uint16_t header[2] = {type, (uint16_t)len};
 
@@ -47,12 +46,12 @@ size_t session_up_write(void *out, struct sluice_ref ref, const struct peer_addr
 		up->credential = proof->credential;
 		up->identity = r->kind;
 		for (unsigned i = 0; i < r->identities_count; i++)
-			at = write_field(at, SLUICE_FIELD_IDENTITY, r->identities[i],
-					 strlen(r->identities[i]));
-		at = write_field(at, SLUICE_FIELD_CREDENTIAL_ID, proof->id, proof->id_len);
+			at = session_up_field(at, SLUICE_FIELD_IDENTITY, r->identities[i],
+					      strlen(r->identities[i]));
+		at = session_up_field(at, SLUICE_FIELD_CREDENTIAL_ID, proof->id, proof->id_len);
 	}
-	at = write_field(at, SLUICE_FIELD_TENANT, tenant, strlen(tenant));
-	at = write_field(at, SLUICE_FIELD_SNI, sni, sni_len <= 255 ? sni_len : 255);
+	at = session_up_field(at, SLUICE_FIELD_TENANT, tenant, strlen(tenant));
+	at = session_up_field(at, SLUICE_FIELD_SNI, sni, sni_len <= 255 ? sni_len : 255);
 	up->fields_len = (uint16_t)(at - fields);
 	return (size_t)(at - (uint8_t *)out);
 }

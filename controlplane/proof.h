@@ -5,13 +5,15 @@
 #define CONTROLPLANE_PROOF_H
 
 #include "controlplane/credential.h"
+#include "controlplane/exporter.h"
 #include "dataplane/address.h"
 
 enum {
 	CREDENTIAL_ID_MAX = 255,
 	/* All fields at their longest, each with its header and padding. */
 	SESSION_UP_MAX = sizeof(struct sluice_session_up) + IDENTITIES_MAX * (4 + IDENTITY_MAX + 1) +
-			 (4 + CREDENTIAL_ID_MAX + 1) + (4 + TENANT_MAX + 1) + (4 + 256),
+			 (4 + CREDENTIAL_ID_MAX + 1) + (4 + TENANT_MAX + 1) + (4 + 256) +
+			 EXPORTERS_FIELDS_MAX,
 };
 
 struct proof {
@@ -24,6 +26,10 @@ struct proof {
 /* A registree without a record of its own: the credential's name is its identity. id is cut at IDENTITY_MAX.
  */
 void registree_by_credential(struct registree *r, const uint8_t *id, size_t id_len);
+
+/* Writes one field, { type, length, bytes }, padded to 4 bytes; none for no bytes. Returns what is behind it.
+ */
+uint8_t *session_up_field(uint8_t *at, uint16_t type, const void *bytes, size_t len);
 
 /* Writes SESSION_UP with its fields; out has SESSION_UP_MAX bytes and is aligned for the struct. proof NULL:
  * nothing is known about the peer. tenant "": the default one. Returns the length. */

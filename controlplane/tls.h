@@ -32,8 +32,10 @@ struct tls {
 	struct credentials credentials;
 	enum config_client_certificate client_certificate;
 	enum config_registrees registrees;
-	struct trust *trust; /* for client certificates; NULL: none are asked for */
-	bool take_cid;       /* RFC 9146 when the client offers it */
+	struct trust *trust;    /* for client certificates; NULL: none are asked for */
+	bool take_cid;          /* RFC 9146 when the client offers it */
+	char *const *exporters; /* labels whose values go with SESSION_UP: exporter.h */
+	unsigned exporters_count;
 	uint32_t packet_mtu; /* of a handshake datagram, IP header included */
 };
 
@@ -43,7 +45,7 @@ void tls_global_fini(void);
 
 /* options: of the tenant, whose suites with pre-shared keys are left out when credentials hold none for it.
  * NULL on failure with a readable sentence in error: which option of which tenant, and what is wrong with it.
- * credentials are borrowed until tls_free(). */
+ * credentials and options are borrowed until tls_free(). */
 struct tls *tls_new(const struct config *config, const struct config_tls *options, const char *tenant,
 		    struct credentials credentials, char *error, size_t error_len);
 void tls_free(struct tls *t); /* no handshake may be left. NULL is fine */

@@ -221,7 +221,7 @@ static void read_one(struct worker *w, const struct spsc_message *m, uint64_t no
 	default:
 		assert(!"mail that no worker understands");
 	}
-	if (m->type == MAIL_INSTALL || m->type == MAIL_COOKIE_SECRET)
+	if (m->type == MAIL_INSTALL || m->type == MAIL_ANNOUNCE || m->type == MAIL_COOKIE_SECRET)
 		secret_wipe((void *)(uintptr_t)m->body, m->len);
 }
 

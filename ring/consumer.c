@@ -32,6 +32,7 @@ struct worker_ring {
 	void *memory;
 	size_t memory_len;
 	int wake_fd;
+	bool secret; /* exporter values are in what has been taken and not yet given back */
 };
 
 struct sluice {
@@ -241,11 +242,27 @@ struct sluice *sluice_attach(const char *socket_path)
 	return s;
 }
 
+/* Gives back what has been taken. Exporter values are wiped before: the application has had its look. */
+static void release(struct worker_ring *r)
+{
+	uint8_t *data = (uint8_t *)(uintptr_t)r->up.data; /* mapped for writing */
+	uint64_t from = r->up.released & (r->up.size - 1), len = r->up.tail - r->up.released;
+	uint64_t to_end = r->up.size - from;
+
+	if (r->secret) {
+		explicit_bzero(data + from, len < to_end ? len : to_end);
+		explicit_bzero(data, len < to_end ? 0 : len - to_end);
+	}
+	r->secret = false;
+	spsc_release(&r->up);
+}
+
 void sluice_detach(struct sluice *s)
 {
 	if (s == NULL)
 		return;
 	for (unsigned i = 0; i < s->workers; i++) {
+		release(&s->rings[i]);
 		munmap(s->rings[i].memory, s->rings[i].memory_len);
 		close(s->rings[i].wake_fd);
 	}
@@ -288,7 +305,7 @@ bool sluice_sleep(struct sluice *s)
 		struct worker_ring *r = &s->rings[i];
 
 		/* Unreleased messages could fill the ring, and then nothing would ever wake us. */
-		spsc_release(&r->up);
+		release(r);
 		if (r->up.broken || !spsc_sleep(&r->up)) {
 			clear_sleeping(s);
 			return false;
@@ -341,6 +358,17 @@ static bool body_ok(const struct spsc_message *m)
 	return false;
 }
 
+static bool has_exporters(const struct sluice_session_up *up)
+{
+	struct sluice_field field = {0};
+
+	while (sluice_field_next(up, &field)) {
+		if (field.type == SLUICE_FIELD_EXPORTER_VALUE)
+			return true;
+	}
+	return false;
+}
+
 /* Up to max messages of one worker. A nonsensical one breaks the ring: what came before still counts. */
 static unsigned receive_ring(struct worker_ring *r, struct sluice_message *messages, unsigned max)
 {
@@ -354,6 +382,7 @@ static unsigned receive_ring(struct worker_ring *r, struct sluice_message *messa
 		}
 		messages[count].type = (enum sluice_type)m.type;
 		messages[count].up = m.body;
+		r->secret |= m.type == SLUICE_SESSION_UP && has_exporters(m.body);
 		count++;
 	}
 	return count;
@@ -367,7 +396,7 @@ int sluice_receive(struct sluice *s, struct sluice_message *messages, unsigned m
 	if (s->asleep)
 		awake(s);
 	for (unsigned i = 0; i < s->workers; i++)
-		spsc_release(&s->rings[i].up);
+		release(&s->rings[i]);
 	for (unsigned i = 0; i < s->workers; i++) {
 		struct worker_ring *r = &s->rings[(s->turn + i) % s->workers];
 

@@ -72,7 +72,8 @@ enum sluice_field_type {
 	SLUICE_FIELD_TENANT = 3,
 	SLUICE_FIELD_SNI = 4,
 	SLUICE_FIELD_EXPORTER_LABEL = 5, /* followed by its SLUICE_FIELD_EXPORTER_VALUE */
-	SLUICE_FIELD_EXPORTER_VALUE = 6,
+	SLUICE_FIELD_EXPORTER_VALUE = 6, /* 48 bytes; of oneM2M's labels (TS-0003 10.3.1) the key's
+					    identifier, 16, then the key, 32 */
 };
 
 enum sluice_reason {
@@ -142,7 +143,11 @@ struct sluice_close {
 	struct sluice_ref ref;
 };
 
-/* One received message: points into the ring, valid until the next sluice_receive(), sluice_sleep(),
+/* Exporter values are secrets. They come with the first SESSION_UP of a session, and again only to an
+ * application that attaches within a minute; the gateway keeps no copy for longer. libsluice wipes them when
+ * the message is given back: copy what you need, and wipe your copy.
+ *
+ * One received message: points into the ring, valid until the next sluice_receive(), sluice_sleep(),
  * sluice_wait() or sluice_detach(). The lengths have been checked against the ring; fields are walked with
  * sluice_field_next(). */
 struct sluice_message {

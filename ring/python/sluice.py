@@ -97,7 +97,7 @@ class SessionUp:
     credential_id: str
     tenant: str
     sni: str
-    exporters: dict = field(hash=False)  # label: value
+    exporters: dict = field(hash=False, repr=False)  # label: 48 secret bytes, see onem2m_key()
     peer: tuple  # (address, port)
     has_cid: bool
     again: bool
@@ -108,6 +108,11 @@ class SessionUp:
         if self.identity_kind == Identity.CREDENTIAL and not self.identities:
             return self.credential_id
         return " or ".join(self.identities) or "anonymous"
+
+
+def onem2m_key(value):
+    """(identifier, key) of an exporter value under one of oneM2M's labels: TS-0003 10.3.1."""
+    return value[:16], value[16:]
 
 
 @dataclass(frozen=True)

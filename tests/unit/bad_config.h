@@ -116,7 +116,11 @@
 {"port: {eal: [-l, \"0-3\"]}\n", "workers.cores does that"},
 {"port: {eal: [-l0]}\n", "workers.cores does that"},
 {"port: {eal: [\"--lcores=0@1\"]}\n", "workers.cores does that"},
-/* suites, modes, groups, files */
+/* suites, labels, modes, groups, files */
+{LEAST "tls: {exporters: [key expansion]}\n", "it must be printable ASCII without spaces"},
+{LEAST "tls: {exporters: [master_secret]}\n", "it must begin with EXPORTER or EXPERIMENTAL"},
+{LEAST "tls: {exporters: [exporter-x]}\n", "it must begin with EXPORTER or EXPERIMENTAL"},
+{LEAST "tls: {exporters: [EXPORTER1, EXPORTER2, EXPORTER3, EXPORTER4, EXPORTER5, EXPORTER6, EXPORTER7, EXPORTER8, EXPORTER9]}\n", "at most 8"},
 {LEAST "tls: {suites: [TLS_RSA_WITH_RC4_128_MD5]}\n", "it must be one of TLS_"},
 {LEAST "tls:\n  suites:\n    - TLS_PSK_WITH_AES_128_CCM_8\n    - PSK-AES128-CCM8\n", "f:6: The value \"PSK-AES128-CCM8\" of tls.suites"},
 {LEAST "tls: {suites: [TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8]}\n", "TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8 in tls.suites needs tls.certificate."},

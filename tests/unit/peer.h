@@ -43,6 +43,8 @@ struct peer_kind {
 	/* The next datagram that it wants to send; 0 when there is none. */
 	size_t (*take)(struct peer *p, uint8_t *out);
 	void (*close)(struct peer *p); /* close_notify */
+	/* RFC 5705, without a context; NULL: it cannot. */
+	bool (*export)(struct peer *p, const char *label, uint8_t *out, size_t len);
 };
 
 extern const struct peer_kind peer_wolfssl, peer_openssl;

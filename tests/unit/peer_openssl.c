@@ -221,6 +221,11 @@ static void openssl_close(struct peer *p)
 	(void)SSL_shutdown(p->ssl);
 }
 
+static bool openssl_export(struct peer *p, const char *label, uint8_t *out, size_t len)
+{
+	return SSL_export_keying_material(p->ssl, out, len, label, strlen(label), NULL, 0, 0) == 1;
+}
+
 const struct peer_kind peer_openssl = {.name = "OpenSSL",
 				       .new = openssl_new,
 				       .free = openssl_free,
@@ -229,4 +234,5 @@ const struct peer_kind peer_openssl = {.name = "OpenSSL",
 				       .write = openssl_write,
 				       .read = openssl_read,
 				       .take = openssl_take,
-				       .close = openssl_close};
+				       .close = openssl_close,
+				       .export = openssl_export};

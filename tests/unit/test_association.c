@@ -10,6 +10,7 @@
 
 #include "controlplane/association.h"
 #include "controlplane/attempt.h"
+#include "controlplane/proof.h"
 
 #define SECOND_NS 1000000000ULL
 
@@ -53,6 +54,39 @@ static void test_refs(void **state)
 	assert_null(association_find(as, (struct sluice_ref){.index = 7, .generation = 1}));
 	association_remove(as, association_find(as, (struct sluice_ref){.index = 7, .generation = 2}));
 	assert_int_equal(associations_count(as), 1);
+	associations_free(as);
+}
+
+/* Exporter values go with the last flight; what is announced afterwards is whole without them. */
+static void test_exported_is_forgotten(void **state)
+{
+	static const uint16_t types[] = {SLUICE_FIELD_CREDENTIAL_ID, SLUICE_FIELD_EXPORTER_LABEL,
+					 SLUICE_FIELD_EXPORTER_VALUE};
+	static const char *const values[] = {"meter-1", "EXPORTER-a",
+					     "0123456789abcdef0123456789abcdef0123456789abcdef"};
+	_Alignas(8) uint8_t up[SESSION_UP_MAX] = {0}, out[SESSION_UP_MAX];
+	uint8_t *at = up + sizeof(struct sluice_session_up);
+	struct associations *as = associations_new(2, slots);
+	struct flight flight = {.mtu = 1400};
+	struct association *a;
+	size_t len;
+
+	for (int i = 0; i < 3; i++)
+		at = session_up_field(at, types[i], values[i], strlen(values[i]));
+	len = (size_t)(at - up);
+	((struct sluice_session_up *)up)->fields_len = (uint16_t)(len - sizeof(struct sluice_session_up));
+	assert_true(flight_add(&flight, (const uint8_t *)"last flight", 11));
+	a = association_add(as, &path, up, len, &flight, 0);
+	assert_int_equal(association_announcement(a, out), len);
+	assert_memory_equal(out, up, len);
+	assert_int_equal(association_up(a)->fields_len, 4 + 8);
+	(void)associations_expire_flights(as, LAST_FLIGHT_NS);
+	len = sizeof(struct sluice_session_up) + 4 + 8;
+	assert_int_equal(association_announcement(a, out), len);
+	assert_int_equal(((struct sluice_session_up *)out)->fields_len, 4 + 8);
+	assert_memory_equal(out + sizeof(struct sluice_session_up), up + sizeof(struct sluice_session_up),
+			    4 + 8);
+	flight_fini(&flight);
 	associations_free(as);
 }
 
@@ -237,10 +271,15 @@ static void test_alert(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refs),     cmocka_unit_test(test_flights_expire),
-		cmocka_unit_test(test_walk),     cmocka_unit_test(test_retries),
-		cmocka_unit_test(test_attempts), cmocka_unit_test(test_timers),
-		cmocka_unit_test(test_flight),   cmocka_unit_test(test_alert),
+		cmocka_unit_test(test_refs),
+		cmocka_unit_test(test_flights_expire),
+		cmocka_unit_test(test_exported_is_forgotten),
+		cmocka_unit_test(test_walk),
+		cmocka_unit_test(test_retries),
+		cmocka_unit_test(test_attempts),
+		cmocka_unit_test(test_timers),
+		cmocka_unit_test(test_flight),
+		cmocka_unit_test(test_alert),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -137,11 +137,11 @@ static void python_tells_who_sent_what(void **state)
 	assert_true(fake_session_up_by_name(&f->gateway, fake_ref(0, 8), "psk8"));
 	assert_true(fake_session_down(&f->gateway, fake_ref(0, 7)));
 	fake_publish(&f->gateway);
-	expect_output(f, "up   CAE17 from 192.0.2.7:5683\n");
-	expect_output(f, "data CAE17 b'first'\n");
-	expect_output(f, "data CAE18 b'second\\x1b'\n");
-	expect_output(f, "up   psk8 from ");
-	expect_output(f, "down CAE17 closed by the peer\n");
+	expect_output(f, "up    CAE17 (AE-ID), PSK \"\", tenant default, from 192.0.2.7:5683\n");
+	expect_output(f, "data  CAE17 (AE-ID), PSK \"\", tenant default: first\n");
+	expect_output(f, "data  CAE18 (AE-ID), PSK \"\", tenant default: second\\x1b\n");
+	expect_output(f, "up    psk8 (credential), PSK \"psk8\", tenant default, from ");
+	expect_output(f, "down  CAE17 (AE-ID), PSK \"\", tenant default: closed by the peer\n");
 	expect_echo(f, fake_ref(0, 7), "first");
 	expect_echo(f, fake_ref(1, 7), "second\x1b");
 	fake_gateway_drop(&f->gateway);

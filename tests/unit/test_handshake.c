@@ -168,6 +168,44 @@ static void test_identity_psk(void **state)
 	tls_free(t);
 }
 
+/* RFC 5705: both sides derive the same from a label, whatever the suite. */
+static void test_exporters(void **state)
+{
+	static const char *const ciphers[] = {"PSK-AES128-CCM-8", "PSK-AES128-CBC-SHA256",
+					      "ECDHE-ECDSA-AES128-GCM-SHA256"};
+	static char *labels[] = {"EXPORTER-oneM2M-Connection", "EXPERIMENTAL-x"};
+	struct tls *t = tls_all();
+
+	t->exporters = labels;
+	t->exporters_count = 2;
+	for (int i = 0; i < 3; i++) {
+		struct peer_options o = i < 2 ? psk_options(ciphers[i]) : ecdsa_options(ciphers[i]);
+		struct sluice_field field = {0};
+		struct meeting m;
+		uint8_t value[EXPORTER_VALUE_LEN];
+		unsigned found = 0;
+
+		meeting_new(&m, t, &peer_openssl, &o);
+		assert_true(meeting_run(&m, 3) && meeting_echo(&m, "hello"));
+		while (sluice_field_next((const struct sluice_session_up *)m.up, &field)) {
+			if (field.type != SLUICE_FIELD_EXPORTER_LABEL)
+				continue;
+			assert_int_equal(field.len, strlen(labels[found]));
+			assert_memory_equal(field.bytes, labels[found], field.len);
+			assert_true(sluice_field_next((const struct sluice_session_up *)m.up, &field));
+			assert_int_equal(field.type, SLUICE_FIELD_EXPORTER_VALUE);
+			assert_int_equal(field.len, sizeof value);
+			assert_true(peer_openssl.export(m.peer, labels[found++], value, sizeof value));
+			assert_memory_equal(field.bytes, value, sizeof value);
+		}
+		assert_int_equal(found, 2);
+		assert_int_equal(m.up_len, sizeof(struct sluice_session_up) +
+						   ((const struct sluice_session_up *)m.up)->fields_len);
+		meeting_free(&m);
+	}
+	tls_free(t);
+}
+
 /* RFC 4279 5.3: identities of 128 bytes and keys of 64 are the least that must work. */
 static void test_psk_sizes(void **state)
 {
@@ -653,6 +691,7 @@ int main(void)
 		cmocka_unit_test(test_every_suite_wolfssl_cid),
 		cmocka_unit_test(test_every_suite_openssl),
 		cmocka_unit_test(test_identity_psk),
+		cmocka_unit_test(test_exporters),
 		cmocka_unit_test(test_psk_sizes),
 		cmocka_unit_test(test_identity_certificate),
 		cmocka_unit_test(test_client_certificate_not_required),

@@ -3,6 +3,7 @@
  */
 #include "fake_gateway.h"
 #include "ring/attach.h"
+#include "session_up_builder.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -119,6 +120,43 @@ static void messages_arrive_as_sent(void **state)
 	m = receive_one(f->app);
 	assert_int_equal(m.type, SLUICE_SESSION_DOWN);
 	assert_string_equal(sluice_reason_text((enum sluice_reason)m.down->reason), "closed by the peer");
+}
+
+static bool memory_holds(const struct uplink *u, const char *text)
+{
+	return memmem(u->memory, u->memory_len, text, strlen(text)) != NULL;
+}
+
+/* Exporter values are gone from shared memory when the message is given back, also across the ring's end. */
+static void exporter_values_are_wiped(void **state)
+{
+	struct fixture *f = *state;
+	struct fake_gateway *g = &f->gateway;
+	struct sluice_message m[4];
+
+	for (unsigned round = 0; round < 40000; round++) {
+		struct up_builder b;
+		char secret[49];
+
+		up_begin(&b, SLUICE_IDENTITY_AE_ID);
+		b.up.ref = fake_ref(0, 1);
+		snprintf(secret, sizeof(secret), "secret-%041u", round);
+		up_text(&b, SLUICE_FIELD_IDENTITY, "CAE17");
+		up_text(&b, SLUICE_FIELD_EXPORTER_LABEL, "EXPORTER-x");
+		up_text(&b, SLUICE_FIELD_EXPORTER_VALUE, secret);
+		assert_true(fake_data(g, fake_ref(0, 1), "before", 6));
+		assert_true(uplink_event(g->uplinks[0], SLUICE_SESSION_UP, &b,
+					 (uint32_t)sizeof(b.up) + b.up.fields_len));
+		fake_publish(g);
+		assert_int_equal(sluice_receive(f->app, m, 4), 2);
+		assert_int_equal(m[1].type, SLUICE_SESSION_UP);
+		assert_memory_equal(((const uint8_t *)(m[1].up + 1)) + m[1].up->fields_len - 48, secret, 48);
+		if (round % 1000 != 0)
+			continue;
+		assert_true(memory_holds(g->uplinks[0], secret));
+		assert_int_equal(sluice_receive(f->app, m, 4), 0);
+		assert_false(memory_holds(g->uplinks[0], "secret-"));
+	}
 }
 
 static void answers_reach_the_right_worker(void **state)
@@ -336,6 +374,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(messages_arrive_as_sent, setup_attached, teardown),
+		cmocka_unit_test_setup_teardown(exporter_values_are_wiped, setup_attached, teardown),
 		cmocka_unit_test_setup_teardown(answers_reach_the_right_worker, setup_attached, teardown),
 		cmocka_unit_test_setup_teardown(payload_above_the_room_is_not_copied, setup_attached,
 						teardown),
