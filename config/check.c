@@ -276,6 +276,25 @@ bool check_private_key(const char *text, char *why, size_t why_len)
 	return check_pem(text, true, "PRIVATE KEY-----", why, why_len);
 }
 
+bool check_store(const char *text, char *why, size_t why_len)
+{
+	struct stat st;
+
+	if (stat(text, &st) < 0) {
+		snprintf(why, why_len, "names a directory that cannot be read: %s", strerror(errno));
+		return false;
+	}
+	if (!S_ISDIR(st.st_mode))
+		return refuse(why, why_len, "must name the directory of a store");
+	if ((st.st_mode & S_IWOTH) != 0) {
+		snprintf(why, why_len,
+			 "names a directory with mode %04o; it must be closed to others (chmod 0750)",
+			 (unsigned)st.st_mode & 07777);
+		return false;
+	}
+	return true;
+}
+
 bool check_psk_file(const char *text, char *why, size_t why_len)
 {
 	int fd = open_file(text, true, why, why_len);

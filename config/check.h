@@ -23,6 +23,9 @@ bool check_tenant_name(const char *text, char *why, size_t why_len);
 /* Of RFC 6066 3, or with *. in front of at least two labels. */
 bool check_server_name(const char *text, char *why, size_t why_len);
 
+/* A directory, closed to writing by others. */
+bool check_store(const char *text, char *why, size_t why_len);
+
 /* A regular file that can be read; secret ones must be closed to others. */
 bool check_certificates(const char *text, char *why, size_t why_len);
 bool check_private_key(const char *text, char *why, size_t why_len);

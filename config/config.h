@@ -69,6 +69,7 @@ struct config_tls {
 	enum config_client_certificate client_certificate;
 	enum config_registrees registrees; /* must a certificate be that of a registree? */
 	bool require_ems;                  /* RFC 7627 */
+	bool reveal_unknown_psk;           /* RFC 4279 2 */
 	char **exporters;                  /* labels of RFC 5705 */
 	unsigned exporters_count;
 	enum config_unknown_server_name unknown_server_name; /* of the section tls only: whose is a hello */
@@ -83,7 +84,9 @@ struct config_tenant {
 };
 
 struct config_credentials {
-	char *psk_file; /* identity:hexkey per line */
+	char *psk_file;  /* identity:hexkey per line; of the default tenant */
+	char *store;     /* directory of the LMDB store; NULL: none */
+	char *store_key; /* wraps the keys in it; NULL: they are not wrapped */
 };
 
 struct config_ring {

@@ -167,6 +167,10 @@ static const struct config_option options[] = {
 		 "48 bytes "
 		 "each. Those of oneM2M are EXPORTER-oneM2M-Bootstrap, EXPORTER-oneM2M-Connection and "
 		 "EXPORTER-oneM2M-ESCertKE."},
+	{IN(tls, reveal_unknown_psk), BOOL("false"),
+	 .help = "Tell a device whose PSK identity is unknown so, with the alert unknown_psk_identity. "
+		 "Otherwise it "
+		 "sees what a wrong key looks like, and nobody can try identities out."},
 	{IN(tls, unknown_server_name), CHOICE(unknown_server_names, "default"), .single = true,
 	 .help = "What becomes of a device that asks for a server name of no tenant: it is one of the "
 		 "default "
@@ -184,9 +188,17 @@ static const struct config_option options[] = {
 
 	{IN(credentials, psk_file), TEXT(4095, NULL), .check = check_psk_file, .shown = true,
 	 .example = "/etc/sluice/psk.txt",
-	 .help = "Pre-shared keys, one \"identity:hexkey\" per line; closed to other users. Without it no "
-		 "suite with "
-		 "pre-shared keys is offered."},
+	 .help = "Pre-shared keys of the default tenant, one \"identity:hexkey\" per line; closed to other "
+		 "users. It is read at start. Where no credentials are configured no suite with pre-shared "
+		 "keys "
+		 "is offered."},
+	{IN(credentials, store), TEXT(4000, NULL), .check = check_store, .example = "/var/lib/sluice/store",
+	 .help = "Directory of the credential store (LMDB), which sluicectl makes and changes while the "
+		 "gateway "
+		 "runs. With a psk_file, too, that is asked first."},
+	{IN(credentials, store_key), TEXT(4095, NULL), .check = check_psk_file,
+	 .example = "/etc/sluice/store.key",
+	 .help = "File with the key that wraps the secrets in the store; closed to other users."},
 
 	{IN(ring, socket), TEXT(107, "/run/sluice/ring.sock"), .check = check_socket,
 	 .help = "Unix socket where the application attaches and is given the rings."},

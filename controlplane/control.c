@@ -308,15 +308,10 @@ static int load_credentials(struct control *c, char *error, size_t error_len)
 		snprintf(error, error_len, "wolfSSL does not start");
 		return ret;
 	}
-	if (c->config->credentials.psk_file) {
-		c->psk_file = psk_file_open(c->config->credentials.psk_file, error, error_len);
-		if (!c->psk_file)
-			return -EINVAL;
-		c->credentials = (struct credentials){
-			.ops = &psk_file_store, .store = c->psk_file, .default_only = true};
-		log_write(LOG_LEVEL_INFO, "%u pre-shared keys from %s", psk_file_count(c->psk_file),
-			  c->config->credentials.psk_file);
-	}
+	ret = stores_open(&c->config->credentials, &c->stores, error, error_len);
+	if (ret)
+		return ret;
+	c->credentials = stores_credentials(c->stores);
 	ret = watch_store(c);
 	if (ret) {
 		snprintf(error, error_len, "the credential store cannot be watched: %s", strerror(-ret));
@@ -419,7 +414,7 @@ void control_free(struct control *c)
 		outbox_fini(&c->outboxes[i]);
 	free(c->outboxes);
 	tenants_free(c->tenants);
-	psk_file_close(c->psk_file);
+	stores_close(c->stores);
 	tls_global_fini();
 	application_close(c);
 	if (c->stop_fd >= 0)

@@ -72,8 +72,6 @@ struct handshake {
 	uint8_t psk[PSK_KEY_MAX];
 	uint8_t psk_len;
 	bool psk_unknown; /* psk is random: the client shall learn no more than with a wrong key */
-	uint8_t claimed_len;
-	uint8_t claimed[PSK_IDENTITY_MAX]; /* an unknown PSK identity, for the operator */
 	uint8_t sni_len;
 	uint8_t sni[255];
 
@@ -453,38 +451,51 @@ static bool psk_identity(const struct assembly_message *m, const uint8_t **ident
 	return true;
 }
 
-static void take_psk(struct handshake *h, const struct psk_credential *found, const uint8_t *identity,
-		     size_t len)
+/* What is known of the peer, provided that it has the key. Known or not, the same is done. */
+static int take_psk(struct handshake *h, const struct psk_credential *found, const uint8_t *identity,
+		    size_t len)
 {
+	struct credential_id *id;
+
+	h->proof = calloc(1, sizeof *h->proof);
+	if (!h->proof)
+		return -ENOMEM;
+	len = len <= PSK_IDENTITY_MAX ? len : PSK_IDENTITY_MAX;
 	h->proof->credential = SLUICE_CREDENTIAL_PSK;
 	h->proof->id_len = (uint8_t)len;
 	memcpy(h->proof->id, identity, len);
+	id = &h->proof->registered;
+	id->kind = SLUICE_CREDENTIAL_PSK;
+	id->name_len = (uint8_t)len;
+	memcpy(id->name, identity, len);
+	memcpy(id->tenant, h->tls->tenant, sizeof id->tenant);
 	h->proof->registree = found->registree;
 	memcpy(h->psk, found->key, found->key_len);
 	h->psk_len = found->key_len;
+	return 0;
 }
 
-/* An unknown identity goes on with a random key: to the client it looks like a wrong one (checklist: the same
- * packets at the same times), so that nobody can try identities out. */
-static enum handshake_state mask_unknown(struct handshake *h, const uint8_t *identity, size_t len)
+/* An unknown identity goes on with a random key: to the client it looks like a wrong one (checklist A01: the
+ * same packets at the same times), so that nobody can try identities out. */
+static int mask_unknown(struct psk_credential *found)
 {
-	char text[160];
-
-	h->psk_unknown = true;
-	h->claimed_len = (uint8_t)(len < sizeof h->claimed ? len : sizeof h->claimed);
-	memcpy(h->claimed, identity, h->claimed_len);
-	h->refusal.cause = REFUSED_PSK_UNKNOWN;
-	h->psk_len = MASKING_KEY_LEN;
-	snprintf(h->refusal.text, sizeof h->refusal.text, "unknown PSK identity \"%s\"",
-		 log_text(text, sizeof text, identity, len));
-	return random_block(h->psk, MASKING_KEY_LEN) == 0 ? HANDSHAKE_GOES_ON
-							  : refuse_internal(h, "no randomness");
+	found->key_len = MASKING_KEY_LEN;
+	found->registree.identities_count = 0;
+	return random_block(found->key, MASKING_KEY_LEN);
 }
 
 static enum handshake_state wait_for(struct handshake *h, const char *whom)
 {
 	h->waits_for = whom;
 	return HANDSHAKE_WAITING;
+}
+
+static void describe_unknown(struct handshake *h)
+{
+	char text[160];
+
+	(void)refuse(h, REFUSED_PSK_UNKNOWN, ALERT_UNKNOWN_PSK_IDENTITY, "unknown PSK identity \"%s\"",
+		     log_text(text, sizeof text, h->proof->id, h->proof->id_len));
 }
 
 static enum handshake_state find_psk(struct handshake *h, const struct assembly_message *m)
@@ -504,17 +515,22 @@ static enum handshake_state find_psk(struct handshake *h, const struct assembly_
 	if (ret == -EAGAIN)
 		return wait_for(h, "the credential store");
 	if (ret < 0) {
-		(void)refuse(h, REFUSED_STORE, ALERT_INTERNAL_ERROR,
-			     "the credential store \"%s\" cannot be reached", c->ops->name);
+		(void)refuse(h, REFUSED_STORE, ALERT_INTERNAL_ERROR, "the credential store \"%s\" %s",
+			     c->ops->name,
+			     ret == -EBADMSG ? "has a damaged row for it" : "cannot be reached");
 		return refuse_aloud(h);
 	}
+	h->psk_unknown = ret == 0;
+	ret = h->psk_unknown ? mask_unknown(&found) : 0;
 	if (ret == 0)
-		return mask_unknown(h, identity, len);
-	h->proof = calloc(1, sizeof *h->proof);
-	if (h->proof)
-		take_psk(h, &found, identity, len);
+		ret = take_psk(h, &found, identity, len);
 	secret_wipe(&found, sizeof found);
-	return h->proof ? HANDSHAKE_GOES_ON : refuse_internal(h, "out of memory");
+	if (ret)
+		return refuse_internal(h, "out of memory");
+	if (!h->psk_unknown || !h->tls->reveal_unknown_psk)
+		return HANDSHAKE_GOES_ON;
+	describe_unknown(h); /* RFC 4279 2: what the operator asked for */
+	return refuse_aloud(h);
 }
 
 unsigned int handshake_psk_key(WOLFSSL *ssl, const char *identity, unsigned char *key, unsigned int room)
@@ -835,7 +851,9 @@ void handshake_give_up(struct handshake *h)
 			     waiting_for(h));
 		return;
 	}
-	if (!h->psk_unknown)
+	if (h->psk_unknown)
+		describe_unknown(h);
+	else
 		(void)refuse(h, REFUSED_WRONG_KEY, ALERT_DECRYPT_ERROR,
 			     "its Finished does not open: most likely it has another key");
 	h->refusal.alert = ALERT_DECRYPT_ERROR; /* RFC 4279 2, for both causes */
@@ -909,14 +927,9 @@ const struct tls *handshake_tls(const struct handshake *h)
 
 const uint8_t *handshake_claim(const struct handshake *h, uint8_t *kind, uint8_t *len)
 {
-	if (h->proof) {
-		*kind = h->proof->credential;
-		*len = h->proof->id_len;
-		return h->proof->id;
-	}
-	*kind = h->claimed_len > 0 ? SLUICE_CREDENTIAL_PSK : SLUICE_CREDENTIAL_NONE;
-	*len = h->claimed_len;
-	return h->claimed;
+	*kind = h->proof ? h->proof->credential : SLUICE_CREDENTIAL_NONE;
+	*len = h->proof ? h->proof->id_len : 0;
+	return h->proof ? h->proof->id : h->sni;
 }
 
 const uint8_t *handshake_server_name(const struct handshake *h, uint8_t *len)

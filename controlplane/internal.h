@@ -15,8 +15,8 @@
 #include "controlplane/history.h"
 #include "controlplane/log.h"
 #include "controlplane/outbox.h"
-#include "controlplane/psk_file.h"
 #include "controlplane/refusal.h"
+#include "controlplane/stores.h"
 #include "ring/uplink.h"
 
 /* The application at the other end of the ring: application.c. */
@@ -51,7 +51,7 @@ struct control {
 	unsigned workers;
 	struct outbox *outboxes; /* one per worker */
 
-	struct psk_file *psk_file;
+	struct stores *stores;
 	struct credentials credentials; /* where all handshakes look */
 	bool store_ready;               /* its descriptor said so */
 	struct tenants *tenants;

@@ -32,6 +32,7 @@ enum alert_description {
 	ALERT_INTERNAL_ERROR = 80,
 	ALERT_NO_RENEGOTIATION = 100,
 	ALERT_UNRECOGNIZED_NAME = 112,
+	ALERT_UNKNOWN_PSK_IDENTITY = 115,
 };
 
 const char *alert_name(uint8_t description); /* never NULL */

@@ -20,6 +20,9 @@ struct proof {
 	uint8_t credential; /* enum sluice_credential */
 	uint8_t id_len;
 	uint8_t id[CREDENTIAL_ID_MAX]; /* PSK identity, or the certificate's name */
+	/* What the registree was found by, so that a change of the store finds the session; kind 0: it stands
+	 * in no store. The digest of a raw public key is whole. */
+	struct credential_id registered;
 	struct registree registree;
 };
 

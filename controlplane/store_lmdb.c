@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "controlplane/fault.h"
 #include "controlplane/store_private.h"
 #include "crypto/secret.h"
 
@@ -95,17 +96,23 @@ int store_find(struct store *s, const struct credential_id *id, struct psk_crede
 	uint8_t key[ROW_KEY_MAX];
 	MDB_val at = {row_key_encode(id, key), key}, row;
 	int err = begin_reading(s);
+	bool unknown;
 
 	if (err != 0)
 		return err;
 	err = store_errno(mdb_get(s->reader, s->rows, &at, &row));
 	if (err == 0)
 		err = row_decode(key, at.mv_size, row.mv_data, row.mv_size, s->wrap, out);
+	unknown = err == -ENOENT;
+	if (unknown)
+		err = row_decode(s->decoy_key, s->decoy_key_len, s->decoy, s->decoy_len, s->wrap, out);
 	end_reading(s);
 	if (err != 0)
-		return err == -ENOENT ? 0 : err;
+		return err;
 	row_name_identity(id, &out->registree);
-	return 1;
+	if (unknown)
+		secret_wipe(out->key, sizeof(out->key));
+	return !unknown;
 }
 
 int store_counts(struct store *s, uint64_t *rows, uint64_t *last_change)
@@ -163,12 +170,17 @@ int store_walk(struct store *s, enum sluice_credential kind, const char *tenant,
 
 /* ---- changes */
 
-/* The gateway must not go on with a file that the operator has replaced or removed. */
-static bool is_still_there(const struct store *s)
+/* The gateway must not go on with a file that the operator has replaced, removed or cut. */
+static int check_file(struct store *s)
 {
 	struct stat st;
 
-	return stat(s->data_file, &st) == 0 && st.st_dev == s->device && st.st_ino == s->inode;
+	if (stat(s->data_file, &st) < 0 || st.st_dev != s->device || st.st_ino != s->inode)
+		return -ENODEV;
+	if (st.st_size < s->file_len)
+		return -EBADMSG;
+	s->file_len = st.st_size;
+	return 0;
 }
 
 static int read_log(struct store *s, uint64_t *number, struct credential_change *out, unsigned max)
@@ -204,8 +216,10 @@ static int read_log(struct store *s, uint64_t *number, struct credential_change 
 int store_changes(struct store *s, uint64_t *number, struct credential_change *out, unsigned max)
 {
 	uint64_t last = 0, forgotten = 0;
-	int result = is_still_there(s) ? begin_reading(s) : -ENODEV;
+	int result = check_file(s);
 
+	if (result == 0)
+		result = begin_reading(s);
 	if (result != 0)
 		return result;
 	result = store_meta_get(s->reader, s->meta, "change", &last);
@@ -357,6 +371,32 @@ static const char *open_fault(int err)
 	}
 }
 
+/* LMDB found its pages inconsistent, and would end the process. */
+static void give_up(MDB_env *env, const char *what)
+{
+	fault_cut_short();
+}
+
+static int make_decoy(struct store *s)
+{
+	struct credential *c = calloc(1, sizeof(*c));
+	int len;
+
+	if (c == NULL)
+		return -ENOMEM;
+	c->id.kind = SLUICE_CREDENTIAL_PSK;
+	c->id.name_len = 16;
+	memset(c->id.name, 'x', c->id.name_len);
+	c->psk.key_len = 16;
+	memset(c->psk.key, 'x', c->psk.key_len);
+	c->psk.registree.kind = SLUICE_IDENTITY_CREDENTIAL;
+	s->decoy_key_len = row_key_encode(&c->id, s->decoy_key);
+	len = row_encode(c, s->wrap, s->decoy);
+	s->decoy_len = len > 0 ? (size_t)len : 0;
+	free(c);
+	return len < 0 ? len : 0;
+}
+
 static int open_environment(struct store *s, const struct store_options *o)
 {
 	const bool create = o->create && o->write;
@@ -364,6 +404,8 @@ static int open_environment(struct store *s, const struct store_options *o)
 	MDB_txn *txn = NULL;
 	int err = mdb_env_create(&s->env);
 
+	if (err == 0)
+		err = mdb_env_set_assert(s->env, give_up);
 	if (err == 0)
 		err = mdb_env_set_maxdbs(s->env, 3);
 	if (err == 0)
@@ -409,6 +451,8 @@ struct store *store_open(const struct store_options *o, char *error, size_t erro
 	if (o->key_file != NULL && s->wrap == NULL)
 		goto fail;
 	err = open_environment(s, o);
+	if (err == 0)
+		err = make_decoy(s);
 	if (err == 0 && stat(s->data_file, &st) < 0)
 		err = -errno;
 	if (err != 0) {
@@ -418,6 +462,7 @@ struct store *store_open(const struct store_options *o, char *error, size_t erro
 	}
 	s->device = st.st_dev;
 	s->inode = st.st_ino;
+	s->file_len = st.st_size;
 	give_to_owner(o, s->data_file);
 	(void)mdb_reader_check(s->env, &dead); /* what processes that were killed still held */
 	return s;

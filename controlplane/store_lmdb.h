@@ -38,7 +38,7 @@ struct store *store_open(const struct store_options *options, char *error, size_
 void store_close(struct store *s); /* NULL is fine */
 
 /* 1: found, *out filled, the caller wipes it; 0: there is none; -EBADMSG: the row is damaged; another -errno.
- */
+ * The first two take equally long. */
 int store_find(struct store *s, const struct credential_id *id, struct psk_credential *out);
 
 /* The number of rows, and the last change. 0 or -errno. */

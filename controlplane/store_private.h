@@ -17,7 +17,12 @@ struct store {
 	char *data_file; /* path of what is mapped */
 	dev_t device;    /* and which file that was when it was opened */
 	ino_t inode;
+	off_t file_len; /* it never shrinks, unless somebody cuts it */
 	uint64_t log_max;
+	/* A row that is in no table, read when there is none under a name, so that a look-up tells nobody by
+	   its duration whether it found something. */
+	uint8_t decoy_key[ROW_KEY_MAX], decoy[ROW_MAX];
+	size_t decoy_key_len, decoy_len;
 };
 
 /* -errno for an error of LMDB, 0 for success. */

@@ -296,6 +296,7 @@ struct tls *tls_new(const struct config *config, const struct config_tls *option
 	t->policy.require_ems = options->require_ems;
 	t->exporters = options->exporters;
 	t->exporters_count = options->exporters_count;
+	t->reveal_unknown_psk = options->reveal_unknown_psk;
 	t->policy.cid_len_max = (unsigned)wolfSSL_dtls_cid_max_size();
 	t->ctx = wolfSSL_CTX_new(wolfDTLSv1_2_server_method());
 	if (!t->ctx)

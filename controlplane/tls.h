@@ -32,9 +32,10 @@ struct tls {
 	struct credentials credentials;
 	enum config_client_certificate client_certificate;
 	enum config_registrees registrees;
-	struct trust *trust;    /* for client certificates; NULL: none are asked for */
-	bool take_cid;          /* RFC 9146 when the client offers it */
-	char *const *exporters; /* labels whose values go with SESSION_UP: exporter.h */
+	struct trust *trust;     /* for client certificates; NULL: none are asked for */
+	bool reveal_unknown_psk; /* RFC 4279 2: with unknown_psk_identity */
+	bool take_cid;           /* RFC 9146 when the client offers it */
+	char *const *exporters;  /* labels whose values go with SESSION_UP: exporter.h */
 	unsigned exporters_count;
 	uint32_t packet_mtu; /* of a handshake datagram, IP header included */
 };

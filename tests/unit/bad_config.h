@@ -143,8 +143,8 @@
 {"tls: {certificate: %KEY%}\n", "must name a PEM file that holds \"-----BEGIN CERTIFICATE-----\""},
 /* options that do not go together */
 {"credentials: {psk_file: %PSK%}\n", "f: The gateway has no address"},
-{"port: {ipv4: 192.0.2.1/24}\n", "at least one of credentials.psk_file and tls.certificate"},
-{"port: {ipv4: 192.0.2.1/24}\ntls: {suites: [TLS_PSK_WITH_AES_128_CCM_8], certificate: %CERT%, key: %KEY%}\n", "needs credentials.psk_file"},
+{"port: {ipv4: 192.0.2.1/24}\n", "at least one of credentials.psk_file, credentials.store and tls.certificate"},
+{"port: {ipv4: 192.0.2.1/24}\ntls: {suites: [TLS_PSK_WITH_AES_128_CCM_8], certificate: %CERT%, key: %KEY%}\n", "needs credentials.psk_file or credentials.store."},
 {LEAST "tls: {certificate: %CERT%}\n", "f:3: tls.certificate needs tls.key."},
 {LEAST "tls: {key: %KEY%}\n", "f:3: tls.key needs tls.certificate."},
 {LEAST "tls: {client_certificate: required}\n", "f:3: tls.client_certificate needs tls.trust_anchors"},
@@ -154,6 +154,12 @@
 {LEAST "admin: {port: 8080}\n", "admin.port"},
 {LEAST "admin: {mode: \"0666\"}\n", "admin.mode"},
 {LEAST "admin: {history: 0}\n", "admin.history"},
+{"credentials: {store: %GONE%}\n", "f:1: The value"},
+{"credentials: {store: %GONE%}\n", "names a directory that cannot be read: No such file or directory."},
+{"credentials: {store: %PSK%}\n", "must name the directory of a store"},
+{"credentials: {store: /tmp}\n", "names a directory with mode 1777; it must be closed to others"},
+{"credentials: {store_key: %OPEN%}\n", "mode 0644; it must be closed to others"},
+{"port: {ipv4: 192.0.2.1/24}\ncredentials: {psk_file: %PSK%, store_key: %PSK%}\n", "f:2: credentials.store_key needs credentials.store."},
 /* tenants */
 #define TENANT "tenants:\n  - name: water\n    server_names: [water.example]\n    certificate: %CERT%\n    key: %KEY%\n"
 {LEAST "tenants: water\n", "f:3: tenants must be a list of at most 256 entries"},
@@ -183,7 +189,7 @@
 {LEAST "tenants:\n  - name: water\n    suites: [[[x]]]\n", "nested too deeply"},
 {LEAST "tenants:\n  - name: water\n    server_names: [water.example]\n", "f:4: Nobody could connect to this tenant"},
 {LEAST "tenants:\n  - name: water\n    server_names: [water.example]\n    certificate: %CERT%\n", "f:6: tenants.water.certificate needs tenants.water.key."},
-{LEAST TENANT "    suites: [TLS_PSK_WITH_AES_128_CCM_8]\n", "f:8: TLS_PSK_WITH_AES_128_CCM_8 in tenants.water.suites needs"},
+{LEAST TENANT "    suites: [TLS_PSK_WITH_AES_128_CCM_8]\n", "f:8: TLS_PSK_WITH_AES_128_CCM_8 in tenants.water.suites needs credentials.store."},
 {LEAST TENANT "    client_certificate: required\n", "f:8: tenants.water.client_certificate needs tenants.water.trust_anchors"},
 {LEAST TENANT "  - name: water\n    server_names: [x.example]\n", "f:8: The tenant \"water\" is there twice."},
 {LEAST TENANT "  - name: heat\n    server_names: [x.example, WATER.example]\n", "f:9: \"WATER.example\" in tenants.heat.server_names is a server name of the tenant \"water\", too."},

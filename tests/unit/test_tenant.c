@@ -63,6 +63,7 @@ static struct tenants *make_tenants(enum config_unknown_server_name unknown)
 	config.tls.client_certificate = CONFIG_CLIENT_CERTIFICATE_OPTIONAL;
 	list[0].tls.suites = psk_suites;
 	list[0].tls.suites_count = 1;
+	list[0].tls.reveal_unknown_psk = true;
 	list[1].tls = (struct config_tls){.certificate = other_pki.certificate,
 					  .key = other_pki.key,
 					  .trust_anchors = other_pki.ca,
@@ -238,6 +239,21 @@ static void test_own_keys(void **state)
 	tenants_free(ts);
 }
 
+/* RFC 4279 2: unknown_psk_identity only where the operator wants it. */
+static void test_own_word_about_unknown_keys(void **state)
+{
+	struct tenants *ts = make_tenants(CONFIG_UNKNOWN_SERVER_NAME_REFUSE);
+	struct peer_options o = with_psk(key_of_default, NULL);
+
+	o.psk_identity = "nobody";
+	expect_refused(ts, &o, ALERT_DECRYPT_ERROR, "unknown PSK identity \"nobody\"");
+	o.server_name = "water.example";
+	expect_refused(ts, &o, ALERT_UNKNOWN_PSK_IDENTITY, "unknown PSK identity \"nobody\"");
+	o.psk_identity = "meter"; /* known, but with another key */
+	expect_refused(ts, &o, ALERT_DECRYPT_ERROR, "another key");
+	tenants_free(ts);
+}
+
 static void test_own_suites(void **state)
 {
 	struct tenants *ts = make_tenants(CONFIG_UNKNOWN_SERVER_NAME_REFUSE);
@@ -342,13 +358,10 @@ static int tear_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_choice),
-		cmocka_unit_test(test_choice_agrees_with_a_search),
-		cmocka_unit_test(test_own_keys),
-		cmocka_unit_test(test_own_suites),
-		cmocka_unit_test(test_own_certificates),
-		cmocka_unit_test(test_own_ems_switch),
-		cmocka_unit_test(test_faults_name_the_tenant),
+		cmocka_unit_test(test_choice),         cmocka_unit_test(test_choice_agrees_with_a_search),
+		cmocka_unit_test(test_own_keys),       cmocka_unit_test(test_own_word_about_unknown_keys),
+		cmocka_unit_test(test_own_suites),     cmocka_unit_test(test_own_certificates),
+		cmocka_unit_test(test_own_ems_switch), cmocka_unit_test(test_faults_name_the_tenant),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -1,0 +1,159 @@
+/* See stores.h. */
+#include "controlplane/stores.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "controlplane/log.h"
+#include "crypto/secret.h"
+
+struct stores {
+	struct psk_file *file;
+	struct store_live *live;
+	struct credentials main; /* the one that changes while it is open: all but the file */
+};
+
+/* ---- a file before the other store */
+
+/* Found in the file or not, the other one is asked, so that both take equally long: what it says about those
+ * that the file knows is thrown away. Not so when its answer would have to be waited for. */
+static int find_psk(void *store, const char *tenant, const uint8_t *identity, size_t identity_len,
+		    struct psk_credential *out)
+{
+	const struct stores *s = store;
+	const struct credentials *other = &s->main;
+	struct psk_credential unused;
+	int ret = psk_file_store.find_psk(s->file, tenant, identity, identity_len, out);
+
+	if (ret == 0)
+		return other->ops->find_psk(other->store, tenant, identity, identity_len, out);
+	if (!other->ops->fd) {
+		(void)other->ops->find_psk(other->store, tenant, identity, identity_len, &unused);
+		secret_wipe(&unused, sizeof unused);
+	}
+	return ret;
+}
+
+static int find(void *store, const struct credential_id *id, struct registree *out)
+{
+	const struct credentials *other = &((const struct stores *)store)->main;
+
+	return other->ops->find ? other->ops->find(other->store, id, out) : 0;
+}
+
+static int changes(void *store, uint64_t *number, struct credential_change *out, unsigned max)
+{
+	const struct credentials *other = &((const struct stores *)store)->main;
+
+	return other->ops->changes ? other->ops->changes(other->store, number, out, max) : 0;
+}
+
+static int chain_fd(const void *store)
+{
+	const struct credentials *other = &((const struct stores *)store)->main;
+
+	return other->ops->fd(other->store);
+}
+
+static unsigned process(void *store, uint64_t now_ns)
+{
+	const struct credentials *other = &((const struct stores *)store)->main;
+
+	return other->ops->process(other->store, now_ns);
+}
+
+static uint64_t deadline(const void *store)
+{
+	const struct credentials *other = &((const struct stores *)store)->main;
+
+	return other->ops->deadline(other->store);
+}
+
+/* Two of them, as a store that answers at once has neither of the last three. */
+static const struct credential_store chain = {
+	.name = "file and store", .find_psk = find_psk, .find = find, .changes = changes};
+static const struct credential_store waiting_chain = {.name = "file and store",
+						      .find_psk = find_psk,
+						      .find = find,
+						      .changes = changes,
+						      .fd = chain_fd,
+						      .process = process,
+						      .deadline = deadline};
+
+/* ---- start and end */
+
+static int open_file(struct stores *s, const char *path, char *error, size_t error_len)
+{
+	char why[512];
+
+	s->file = psk_file_open(path, why, sizeof why);
+	if (!s->file) {
+		snprintf(error, error_len, "credentials.psk_file: %s", why);
+		return -EINVAL;
+	}
+	log_write(LOG_LEVEL_INFO, "%u pre-shared keys from %s", psk_file_count(s->file), path);
+	return 0;
+}
+
+static int open_live(struct stores *s, const struct config_credentials *config, char *error, size_t error_len)
+{
+	char why[512];
+
+	s->live = store_live_open(config->store, config->store_key, why, sizeof why);
+	if (!s->live) {
+		snprintf(error, error_len, "credentials.store: %s", why);
+		return -EINVAL;
+	}
+	s->main = (struct credentials){.ops = &store_live_ops, .store = s->live};
+	log_write(LOG_LEVEL_INFO, "%llu credentials in the store %s",
+		  (unsigned long long)store_live_rows(s->live), config->store);
+	return 0;
+}
+
+int stores_open(const struct config_credentials *config, struct stores **out, char *error, size_t error_len)
+{
+	struct stores *s = calloc(1, sizeof *s);
+	int ret = s ? 0 : -ENOMEM;
+
+	snprintf(error, error_len, "out of memory");
+	if (ret == 0 && config->psk_file)
+		ret = open_file(s, config->psk_file, error, error_len);
+	if (ret == 0 && config->store)
+		ret = open_live(s, config, error, error_len);
+	if (ret) {
+		stores_close(s);
+		return ret;
+	}
+	*out = s;
+	return 0;
+}
+
+void stores_close(struct stores *s)
+{
+	if (!s)
+		return;
+	if (s->main.ops)
+		s->main.ops->close(s->main.store);
+	psk_file_close(s->file);
+	free(s);
+}
+
+struct credentials stores_credentials(struct stores *s)
+{
+	if (!s->file)
+		return s->main;
+	if (!s->main.ops)
+		return (struct credentials){.ops = &psk_file_store, .store = s->file, .default_only = true};
+	return (struct credentials){.ops = s->main.ops->fd ? &waiting_chain : &chain, .store = s};
+}
+
+const struct psk_file *stores_file(const struct stores *s)
+{
+	return s->file;
+}
+
+const struct store_live *stores_live(const struct stores *s)
+{
+	return s->live;
+}
