@@ -32,6 +32,12 @@ enum ctl_option {
 	CTL_JSON,
 	CTL_SINCE,
 	CTL_FOLLOW,
+	CTL_SOCKET,
+	CTL_IDENTITY,
+	CTL_ADDRESS,
+	CTL_WORKER,
+	CTL_LIMIT,
+	CTL_ALL,
 	CTL_HELP,
 	CTL_OPTIONS
 };
@@ -46,9 +52,9 @@ struct ctl_arguments {
 };
 
 struct ctl_command {
-	const char *group, *verb;
-	const char *operand; /* "IDENTITY"; "[FILE]" when it may be missing; NULL: none */
-	uint32_t options;    /* bit per enum ctl_option; --help and the store's are always there */
+	const char *group, *verb; /* verb "": the group is the whole command */
+	const char *operand;      /* "IDENTITY"; "[FILE]" when it may be missing; NULL: none */
+	uint32_t options;         /* bit per enum ctl_option; --help and the store's are always there */
 	const char *summary;
 	const char *help;
 	int (*run)(const struct ctl_command *command, const struct ctl_arguments *a); /* enum ctl_exit */
@@ -82,5 +88,14 @@ int ctl_store_key(const struct ctl_command *command, const struct ctl_arguments 
 int ctl_store_info(const struct ctl_command *command, const struct ctl_arguments *a);
 int ctl_store_check(const struct ctl_command *command, const struct ctl_arguments *a);
 int ctl_store_changes(const struct ctl_command *command, const struct ctl_arguments *a);
+
+/* ctl_sessions.c: what a running gateway is asked for. */
+int ctl_status(const struct ctl_command *command, const struct ctl_arguments *a);
+int ctl_counters(const struct ctl_command *command, const struct ctl_arguments *a);
+int ctl_sessions_list(const struct ctl_command *command, const struct ctl_arguments *a);
+int ctl_sessions_show(const struct ctl_command *command, const struct ctl_arguments *a);
+int ctl_sessions_close(const struct ctl_command *command, const struct ctl_arguments *a);
+int ctl_identity(const struct ctl_command *command, const struct ctl_arguments *a);
+int ctl_why(const struct ctl_command *command, const struct ctl_arguments *a);
 
 #endif

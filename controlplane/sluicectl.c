@@ -44,6 +44,13 @@ static const struct {
 	[CTL_JSON] = {"json", NULL, "one JSON object per line"},
 	[CTL_SINCE] = {"since", "NUMBER", "what came after this change (0: all that is remembered)"},
 	[CTL_FOLLOW] = {"follow", NULL, "wait for more until interrupted"},
+	[CTL_SOCKET] = {"socket", "PATH",
+			"the gateway's admin socket (SLUICE_SOCKET, /run/sluice/admin.sock)"},
+	[CTL_IDENTITY] = {"identity", "ID", "sessions of this identity, or of this credential's name"},
+	[CTL_ADDRESS] = {"address", "ADDRESS", "sessions of this address, with or without :PORT"},
+	[CTL_WORKER] = {"worker", "NUMBER", "sessions of this worker"},
+	[CTL_LIMIT] = {"limit", "NUMBER", "no more than so many"},
+	[CTL_ALL] = {"all", NULL, "those that are 0, too"},
 	[CTL_HELP] = {"help", NULL, "print this"},
 };
 
@@ -54,6 +61,8 @@ enum {
 	OTHER_NAME = 1U << CTL_TENANT | 1U << CTL_CERTIFICATE_NAME | 1U << CTL_ROOT | 1U << CTL_ROOT_FILE |
 		     1U << CTL_PUBLIC_KEY | 1U << CTL_PUBLIC_KEY_FILE,
 	IMPORT_OPTIONS = 1U << CTL_FORMAT | 1U << CTL_REPLACE | 1U << CTL_DRY_RUN | 1U << CTL_QUIET,
+	GATEWAY_OPTIONS = 1U << CTL_SOCKET | 1U << CTL_JSON,
+	SESSION_OPTIONS = 1U << CTL_IDENTITY | 1U << CTL_ADDRESS | 1U << CTL_TENANT | 1U << CTL_WORKER,
 	EXPORT_OPTIONS = 1U << CTL_TENANT | 1U << CTL_FORMAT | 1U << CTL_OUTPUT,
 };
 
@@ -68,6 +77,37 @@ enum {
 	"FILE - is standard input."
 
 const struct ctl_command ctl_commands[] = {
+	{"status", "", NULL, GATEWAY_OPTIONS, "show how the gateway is",
+	 "Exit status 1 when it is not ready to serve devices, or not running.", ctl_status},
+	{"sessions", "list", NULL, GATEWAY_OPTIONS | SESSION_OPTIONS | 1U << CTL_LIMIT, "list live sessions",
+	 "All of them, or those of an identity, an address, a tenant or a worker. Large tables are read page "
+	 "by "
+	 "page: sessions that come or go meanwhile may be missing.",
+	 ctl_sessions_list},
+	{"sessions", "show", "SESSION", GATEWAY_OPTIONS, "show one session",
+	 "SESSION as the list shows it. Exit status 1 when it is gone.", ctl_sessions_show},
+	{"sessions", "close", "[SESSION]", 1U << CTL_SOCKET | SESSION_OPTIONS, "close sessions",
+	 "One by its name, or all of an identity or address. The device is told close_notify, the "
+	 "application that "
+	 "the operator did it. Nothing keeps the device from a new handshake: 'psk del' and 'registree del' "
+	 "do.",
+	 ctl_sessions_close},
+	{"why", "", "DEVICE", GATEWAY_OPTIONS | 1U << CTL_TENANT | 1U << CTL_LIMIT,
+	 "show a device's last handshakes, and why each failed",
+	 "DEVICE is an address, with or without :PORT, or an identity or the name of a credential. The "
+	 "newest comes "
+	 "first; the gateway remembers a few of each device. Exit status 1 when it remembers none.",
+	 ctl_why},
+	{"identity", "", "ADDRESS", GATEWAY_OPTIONS, "show who is behind an address",
+	 "The device's own address, with its port or without. Exit status 1 when no session has it. What "
+	 "sluice-forward gives a session as its source address is known there alone: see --door in "
+	 "sluice-forward(8).",
+	 ctl_identity},
+	{"counters", "", NULL, GATEWAY_OPTIONS | 1U << CTL_ALL, "show what the gateway counts",
+	 "Summed over all workers; those that are 0 are left out. --json tells each worker's. Prometheus "
+	 "reads the "
+	 "same from /metrics on the socket.",
+	 ctl_counters},
 	{"psk", "add", "[IDENTITY]",
 	 STORE_OPTIONS | PSK_NAME | REGISTREE_OPTIONS | 1U << CTL_GENERATE | 1U << CTL_REPLACE,
 	 "add a pre-shared key",
@@ -135,16 +175,16 @@ int ctl_fail(const char *format, ...)
 
 static void print_commands(FILE *out)
 {
-	fputs("usage: sluicectl GROUP COMMAND [ARGUMENTS]\n", out);
+	fputs("usage: sluicectl COMMAND [ARGUMENTS]\n", out);
 	for (unsigned i = 0; i < ctl_commands_count; i++) {
 		const struct ctl_command *c = &ctl_commands[i];
 
-		if (i == 0 || strcmp(c->group, c[-1].group) != 0)
+		if (i == 0 || (strcmp(c->group, c[-1].group) != 0 && (*c->verb != 0 || *c[-1].verb != 0)))
 			fputc('\n', out);
 		fprintf(out, "  %-9s %-8s %-11s %s\n", c->group, c->verb,
 			c->operand != NULL ? c->operand : "", c->summary);
 	}
-	fputs("\nsluicectl GROUP COMMAND --help tells the options of one command.\n"
+	fputs("\nsluicectl COMMAND --help tells the options of one command.\n"
 	      "Exit status: 0 done; 1 failed, or there is no such thing; 2 wrong arguments.\n",
 	      out);
 }
@@ -172,7 +212,7 @@ static void print_wrapped(FILE *out, const char *text)
 
 static void print_help(FILE *out, const struct ctl_command *c)
 {
-	fprintf(out, "usage: sluicectl %s %s%s%s [OPTIONS]\n\n", c->group, c->verb,
+	fprintf(out, "usage: sluicectl %s%s%s%s%s [OPTIONS]\n\n", c->group, *c->verb != 0 ? " " : "", c->verb,
 		c->operand != NULL ? " " : "", c->operand != NULL ? c->operand : "");
 	print_wrapped(out, c->help);
 	fputc('\n', out);
@@ -191,7 +231,8 @@ static void print_help(FILE *out, const struct ctl_command *c)
 
 static int wrong_use(const struct ctl_command *c, const char *reason)
 {
-	fprintf(stderr, "sluicectl %s %s: %s (--help tells more)\n", c->group, c->verb, reason);
+	fprintf(stderr, "sluicectl %s%s%s: %s (--help tells more)\n", c->group, *c->verb != 0 ? " " : "",
+		c->verb, reason);
 	return CTL_USAGE;
 }
 
@@ -245,8 +286,11 @@ static int parse(const struct ctl_command *c, int argc, char **argv, struct ctl_
 	return CTL_OK;
 }
 
+/* By both words, or by the first alone when it is the whole command. */
 static const struct ctl_command *find_command(const char *group, const char *verb)
 {
+	if (verb == NULL)
+		verb = "";
 	for (unsigned i = 0; i < ctl_commands_count; i++)
 		if (strcmp(ctl_commands[i].group, group) == 0 && strcmp(ctl_commands[i].verb, verb) == 0)
 			return &ctl_commands[i];
@@ -289,9 +333,13 @@ bool ctl_open_store(const struct ctl_arguments *a, bool write, bool create, stru
 
 int main(int argc, char **argv)
 {
-	const struct ctl_command *command = argc >= 3 ? find_command(argv[1], argv[2]) : NULL;
+	const struct ctl_command *command = argc >= 2 ? find_command(argv[1], NULL) : NULL;
 	struct ctl_arguments a = {0};
+	int words = command != NULL ? 1 : 2;
 	int result;
+
+	if (command == NULL && argc >= 3)
+		command = find_command(argv[1], argv[2]);
 
 	if (argc == 2 &&
 	    (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)) {
@@ -304,7 +352,7 @@ int main(int argc, char **argv)
 		print_commands(stderr);
 		return CTL_USAGE;
 	}
-	result = parse(command, argc - 2, argv + 2, &a);
+	result = parse(command, argc - words, argv + words, &a);
 	if (result != CTL_OK)
 		return result;
 	if (a.options[CTL_HELP] != NULL)

@@ -87,13 +87,21 @@ static int remove_directory(void **state)
 static void help_is_there_for_everything(void **state)
 {
 	static const char *const verbs[] = {
-		"psk add",          "psk del",          "psk show",      "psk list",       "psk import",
-		"psk export",       "registree add",    "registree del", "registree show", "registree list",
-		"registree import", "registree export", "store init",    "store new-key",  "store info",
-		"store check",      "store changes",
+		"psk add",          "psk del",
+		"psk show",         "psk list",
+		"psk import",       "psk export",
+		"registree add",    "registree del",
+		"registree show",   "registree list",
+		"registree import", "registree export",
+		"store init",       "store new-key",
+		"store info",       "store check",
+		"store changes",    "status",
+		"sessions list",    "sessions show",
+		"sessions close",   "why",
+		"identity",         "counters",
 	};
 
-	EXPECT(CTL_OK, "usage: sluicectl GROUP COMMAND", "$C --help");
+	EXPECT(CTL_OK, "usage: sluicectl COMMAND", "$C --help");
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
 		char line[128], usage[64];
 
@@ -113,6 +121,22 @@ static void help_is_there_for_everything(void **state)
 	EXPECT(CTL_USAGE, "too many arguments", "$C psk list x");
 	EXPECT(CTL_USAGE, "an argument is missing", "$C psk import");
 	EXPECT(CTL_USAGE, "given twice", "$C psk list --tenant a --tenant b");
+}
+
+/* Where there is no gateway, the operator learns what to do about it. */
+static void without_a_gateway(void **state)
+{
+	EXPECT(CTL_FAILED, "Is the gateway running?", "$C status --socket nowhere.sock");
+	EXPECT(CTL_FAILED, "Is the gateway running?", "SLUICE_SOCKET=nowhere.sock $C counters");
+	EXPECT(CTL_FAILED, "Nobody listens",
+	       "/usr/bin/python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"dead.sock\")'; "
+	       "$C sessions list --socket dead.sock; s=$?; rm dead.sock; exit $s");
+	EXPECT(CTL_FAILED, "at most 107 bytes", "$C status --socket $(printf %0200d 0)");
+	EXPECT(CTL_USAGE, "an argument is missing", "$C why");
+	EXPECT(CTL_USAGE, "an argument is missing", "$C sessions show");
+	EXPECT(CTL_USAGE, "Which one?", "$C sessions close");
+	EXPECT(CTL_USAGE, "--limit must be", "$C sessions list --limit 0");
+	EXPECT(CTL_FAILED, "A session is named as", "$C sessions show ../status");
 }
 
 static void keys_come_and_go(void **state)
@@ -305,6 +329,7 @@ int main(int argc, char **argv)
 	};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(help_is_there_for_everything, clean),
+		cmocka_unit_test_teardown(without_a_gateway, clean),
 		cmocka_unit_test_teardown(keys_come_and_go, clean),
 		cmocka_unit_test_teardown(registrees_come_and_go, clean),
 		cmocka_unit_test_teardown(imports_are_all_or_nothing, clean),
