@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/swarm/preset.h"
 #include "bench/swarm/transport.h"
 
 enum {
@@ -16,39 +17,58 @@ enum {
 	ALERT_CLOSE_NOTIFY_LEN = 2,
 };
 
-static uint64_t mix(uint64_t x)
-{
-	x += 0x9e3779b97f4a7c15ULL;
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ULL;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebULL;
-	return x ^ x >> 31;
-}
-
 double swarm_share(struct swarm *s)
 {
-	return (double)(mix(s->random++) >> 11) / 9007199254740992.0;
+	return (double)(preset_mix(s->random++) >> 11) / 9007199254740992.0;
 }
 
 uint32_t swarm_below(struct swarm *s, uint32_t n)
 {
-	return (uint32_t)(((mix(s->random++) >> 32) * n) >> 32);
+	return (uint32_t)(((preset_mix(s->random++) >> 32) * n) >> 32);
 }
 
 /* Test credentials: whoever knows the seed knows every key. */
 void device_key(const struct swarm *s, uint32_t device, uint8_t key[16])
 {
-	uint64_t h = 0, words[2];
+	uint64_t h = preset_hash(s->options.psk_seed), words[2];
 
-	for (const char *c = s->options.psk_seed; *c; c++)
-		h = mix(h ^ (uint8_t)*c);
-	words[0] = htobe64(mix(h ^ device));
-	words[1] = htobe64(mix(~h ^ device));
+	words[0] = htobe64(preset_mix(h ^ device));
+	words[1] = htobe64(preset_mix(~h ^ device));
 	memcpy(key, words, 16);
 }
 
 void device_identity(const struct swarm *s, uint32_t device, char *out, size_t out_len)
 {
 	snprintf(out, out_len, "%s%u", s->options.psk_prefix, device);
+}
+
+/* As if its handshake were over: the gateway has the same keys (bench/gateway.c). */
+static bool preinstall(struct swarm *s, uint32_t device, FILE *cids)
+{
+	struct device *d = &s->devices[device];
+
+	preset_keys(s->options.preinstalled, device, &d->tx, &d->rx);
+	d->tx_next = 1ULL << 48 | PRESET_SEQ_NEXT;
+	d->window = (struct replay_window){.highest = 1, .seen = 1};
+	d->cid_len = cids ? CID_LEN : 0;
+	if (cids && fread(d->cid, CID_LEN, 1, cids) != 1)
+		return false;
+	device_ready(s, device, s->start_ns);
+	return true;
+}
+
+static int preinstall_all(struct swarm *s)
+{
+	FILE *cids = s->options.cid_file ? fopen(s->options.cid_file, "rb") : NULL;
+	bool good = cids || !s->options.cid_file;
+
+	for (; good && s->started < s->options.devices; s->started++)
+		good = preinstall(s, s->started, cids);
+	if (cids)
+		(void)fclose(cids);
+	if (!good)
+		fprintf(stderr, "sluice-swarm: %s: a CID for each device is needed\n", s->options.cid_file);
+	return good ? 0 : -1;
 }
 
 int devices_init(struct swarm *s)
@@ -58,7 +78,7 @@ int devices_init(struct swarm *s)
 		return -1;
 	for (uint32_t i = 0; i < s->options.devices; i++)
 		s->devices[i].left = s->options.records;
-	return 0;
+	return s->options.preinstalled ? preinstall_all(s) : 0;
 }
 
 static void finish(struct swarm *s, struct device *d, enum device_state state)

@@ -63,6 +63,8 @@ struct swarm_options {
 	const char *psk_seed; /* identities are PREFIX + number, keys come from the seed */
 	const char *psk_prefix;
 	const char *certificate, *key, *ca, *sni;
+	const char *preinstalled; /* seed of sessions that are there without a handshake; NULL: none */
+	const char *cid_file;     /* of those: what the gateway wrote; NULL: none has a CID */
 	const char *json;
 	bool cid, coap_con, no_answers;
 	bool handshakes_first; /* no request before the last device is done with its handshake */

@@ -135,6 +135,7 @@ class Lab:
         self.build = os.path.abspath(build)
         self.folder = folder or tempfile.mkdtemp(prefix="sluice-lab-")
         os.chmod(self.folder, 0o755)
+        self.command = [self.program("sluice")]  # of the gateway, without its configuration
         self.pki = pki.make(os.path.join(self.folder, "pki"))
         self.socket_path = os.path.join(self.folder, "app.sock")
         self.admin_path = os.path.join(self.folder, "admin.sock")
@@ -188,7 +189,7 @@ class Lab:
             file.write("\n")
         # DPDK keeps its run-time files there: a folder of our own leaves nothing behind.
         environment = {"RUNTIME_DIRECTORY": self.folder}
-        self.gateway = Process("sluice", [self.program("sluice"), "--config", self.config_path],
+        self.gateway = Process("sluice", [*self.command, "--config", self.config_path],
                                self.folder, environment)
         self.wait(self.tap_ready, "the TAP interface " + TAP)
         self.wait(self.answers, "an answer to a ClientHello")

@@ -99,6 +99,48 @@ class HundredThousand(Audited):
             self.assertEqual(audit[wrong], 0, wrong)
 
 
+class Preinstalled(Audited):
+    """Sessions of known keys, without handshakes: a door that only the benchmarks' gateway has."""
+
+    prefix = PREFIX
+    sessions = 200000
+    settings = {"sessions": {"max": 1 << 18}}
+
+    @classmethod
+    def prepare(cls):
+        lab.run("ip", "route", "replace", "local", DEVICES_ROUTE, "dev", "lo")
+        cls.cids = os.path.join(cls.folder, "cids")
+        cls.lab.command = [cls.lab.program("bench/sluice-bench-gateway"), "--test-sessions",
+                           f"{cls.sessions},seed,{DEVICES_NET},{cls.cids}"]
+
+    def test_every_session_serves(self):
+        self.assertTrue(self.wait_until(lambda: self.audit()["up"] == self.sessions, 60), "all are announced")
+        done = self.run_swarm("seed")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        audit = self.audit()
+        self.assertEqual(audit["up"], self.sessions)
+        self.assertEqual(audit["data"], self.sessions)
+        for wrong in ("twice", "misattributed", "nameless", "send failed", "moved"):
+            self.assertEqual(audit[wrong], 0, wrong)
+        done = self.run_swarm("another seed", "--seconds", "2", "--answer-timeout", "500")
+        self.assertNotEqual(done.returncode, 0, done.stdout)
+        self.assertEqual(self.audit()["data"], self.sessions)
+
+    def test_the_gateway_itself_has_no_such_door(self):
+        done = subprocess.run([self.lab.program("sluice"), *self.lab.command[1:], "--config", self.lab.config_path],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=20)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("unrecognized option '--test-sessions'", done.stderr)
+        with open(self.lab.program("sluice"), "rb") as program:
+            self.assertNotIn(b"TEST SESSIONS", program.read())
+
+    def run_swarm(self, seed, *options):
+        command = [self.swarm, "--socket", "--server", f"{lab.GATEWAY4}:{lab.PORT}", "--devices-net", DEVICES_NET,
+                   "--devices", str(self.sessions), "--preinstalled", seed, "--cid-file", self.cids, "--records", "1",
+                   "--answer-timeout", "10000", *options]
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=200)
+
+
 class TableFull(Audited):
     """O03. The least recently used session makes room, and the application is told."""
 
