@@ -8,6 +8,9 @@
 
 enum { ALERT_WARNING = 1, ALERT_FATAL = 2, ALERT_CLOSE_NOTIFY = 0, ALERT_NO_RENEGOTIATION = 100 };
 enum { HANDSHAKE_CLIENT_HELLO = 1, HANDSHAKE_FINISHED = 20 };
+enum {
+	RING_AHEAD = 1024, /* bytes: some messages, as long as the consumer's core takes to let go of a line */
+};
 
 /* RFC 9146 3: once negotiated, protected records carry the CID, and no others do. */
 static enum record_verdict check(const struct session_rx *rx, const struct record *r)
@@ -102,26 +105,49 @@ static void credit_path(struct session_tx *tx, const struct datagram *d)
 		tx->unverified_in += d->payload_len;
 }
 
+/* Small copies in line, in whole registers: what a record carries is mostly a few of them long. */
+static inline void copy_payload(uint8_t *to, const uint8_t *from, unsigned len)
+{
+	enum { STEP = 16, IN_LINE_MAX = 256 };
+
+	if (unlikely(len < STEP || len > IN_LINE_MAX)) {
+		memcpy(to, from, len);
+		return;
+	}
+	for (unsigned i = 0; i < len - STEP; i += STEP)
+		memcpy(to + i, from + i, STEP);
+	memcpy(to + len - STEP, from + len - STEP, STEP); /* over a part of the step before */
+}
+
+/* The message is written where it will be read, field by field: put together elsewhere first, its small
+ * fields would have to leave the store buffer before they could be copied as large ones. */
 static enum record_verdict deliver_data(struct worker *w, const struct inbound *in,
 					const struct record_op *op, const struct datagram *d, uint64_t now_ns)
 {
 	struct session_tx *tx = session_tx(w->sessions, in->slot);
-	struct sluice_data data = {
-		.ref = session_ref(w->sessions, in->slot),
-		.epoch = (uint16_t)(op->epoch_seq >> 48),
-		.payload_len = op->payload_len,
-		.seq = op->epoch_seq & 0xffffffffffffULL,
-		.received_ns = now_ns,
-		.peer = {.port = d->path.peer.port},
-	};
+	struct sluice_data *data;
 
 	if (unlikely(!w->uplink))
 		return RECORD_DROP_NO_CONSUMER;
 	if (unlikely(tx->announced != w->attach))
 		return RECORD_DROP_RING_FULL; /* its SESSION_UP did not fit yet */
-	memcpy(data.peer.ip, d->path.peer.ip, sizeof(data.peer.ip));
-	if (unlikely(!uplink_data(w->uplink, &data, op->fragment + op->payload_offset)))
+	data = uplink_data_reserve(w->uplink, op->payload_len);
+	if (unlikely(!data))
 		return RECORD_DROP_RING_FULL;
+	spsc_prefetch(&w->uplink->up, RING_AHEAD, 2);
+	data->ref.index = in->slot;
+	data->ref.generation = session_rx(w->sessions, in->slot)->generation;
+	data->ref.worker = w->index;
+	data->ref.reserved = 0;
+	data->epoch = (uint16_t)(op->epoch_seq >> 48);
+	data->payload_len = op->payload_len;
+	data->seq = op->epoch_seq & 0xffffffffffffULL;
+	data->received_ns = now_ns;
+	memcpy(data->peer.ip, d->path.peer.ip, sizeof(data->peer.ip));
+	data->peer.port = d->path.peer.port;
+	data->peer.reserved = 0;
+	data->reserved = 0;
+	copy_payload((uint8_t *)(data + 1), op->fragment + op->payload_offset, op->payload_len);
 	w->uplink_dirty = true;
 	return RECORD_APP;
 }

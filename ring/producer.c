@@ -172,16 +172,12 @@ void uplink_refuse(int connection_fd, int error)
 
 bool uplink_data(struct uplink *u, const struct sluice_data *data, const void *payload)
 {
-	uint32_t len = (uint32_t)sizeof(*data) + data->payload_len;
-	uint8_t *body;
+	struct sluice_data *to = uplink_data_reserve(u, data->payload_len);
 
-	if (data->payload_len > UPLINK_PAYLOAD_MAX)
+	if (to == NULL)
 		return false;
-	body = spsc_reserve_leaving(&u->up, SLUICE_DATA, len, UPLINK_EVENT_RESERVE);
-	if (body == NULL)
-		return false;
-	memcpy(body, data, sizeof(*data));
-	memcpy(body + sizeof(*data), payload, data->payload_len);
+	*to = *data;
+	memcpy(to + 1, payload, data->payload_len);
 	return true;
 }
 

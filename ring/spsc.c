@@ -14,21 +14,6 @@
 static_assert(sizeof(struct spsc_header) == sizeof(uint64_t), "a header is read and written in one access");
 static_assert(sizeof(struct spsc_control) == 192, "layout shared between processes");
 
-enum { MESSAGE_SHARE = 4 }; /* one message takes at most this part of the ring */
-
-static uint64_t align_up(uint64_t bytes)
-{
-	return (bytes + SPSC_ALIGN - 1) & ~(uint64_t)(SPSC_ALIGN - 1);
-}
-
-static void header_write(uint8_t *at, struct spsc_header header)
-{
-	uint64_t word;
-
-	memcpy(&word, &header, sizeof(word));
-	__atomic_store_n((uint64_t *)(void *)at, word, __ATOMIC_RELAXED);
-}
-
 static struct spsc_header header_read(const uint8_t *at)
 {
 	uint64_t word = __atomic_load_n((const uint64_t *)(const void *)at, __ATOMIC_RELAXED);
@@ -69,15 +54,15 @@ static uint64_t free_bytes(const struct spsc_producer *p)
 	return p->size - (p->head - p->tail_cached);
 }
 
-void *spsc_reserve_leaving(struct spsc_producer *p, uint16_t type, uint32_t len, uint64_t leave)
+void *spsc_reserve_slowly(struct spsc_producer *p, uint16_t type, uint32_t len, uint64_t leave)
 {
-	uint64_t total = align_up(sizeof(struct spsc_header) + (uint64_t)len);
+	uint64_t total = spsc_align(sizeof(struct spsc_header) + (uint64_t)len);
 	uint64_t offset = p->head & (p->size - 1);
 	uint64_t pad = offset + total > p->size ? p->size - offset : 0;
 	uint8_t *at;
 
 	assert(type != SPSC_PAD);
-	if (total > p->size / MESSAGE_SHARE)
+	if (total > p->size / SPSC_MESSAGE_SHARE)
 		return NULL;
 	if (pad + total + leave > free_bytes(p)) {
 		refresh_tail(p);
@@ -85,14 +70,11 @@ void *spsc_reserve_leaving(struct spsc_producer *p, uint16_t type, uint32_t len,
 			return NULL;
 	}
 	if (pad > 0) {
-		header_write(p->data + offset,
-			     (struct spsc_header){.length = (uint32_t)sizeof(struct spsc_header),
-						  .type = SPSC_PAD});
+		spsc_header_write(p->data + offset, (uint32_t)sizeof(struct spsc_header), SPSC_PAD);
 		offset = 0;
 	}
 	at = p->data + offset;
-	header_write(
-		at, (struct spsc_header){.length = (uint32_t)sizeof(struct spsc_header) + len, .type = type});
+	spsc_header_write(at, (uint32_t)sizeof(struct spsc_header) + len, type);
 	p->head += pad + total;
 	return at + sizeof(struct spsc_header);
 }
@@ -160,7 +142,7 @@ static bool take_message(struct spsc_consumer *c, struct spsc_message *m)
 	uint64_t available = c->head_cached - c->tail;
 	uint64_t to_end = c->size - offset;
 	struct spsc_header header = header_read(c->data + offset);
-	uint64_t total = header.type == SPSC_PAD ? to_end : align_up(header.length);
+	uint64_t total = header.type == SPSC_PAD ? to_end : spsc_align(header.length);
 
 	if (header.length < sizeof(header) || total > to_end || total > available) {
 		c->broken = true;

@@ -16,8 +16,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
-enum { SPSC_ALIGN = 64, SPSC_PAD = 0 };
+enum {
+	SPSC_ALIGN = 64,
+	SPSC_PAD = 0,
+	SPSC_MESSAGE_SHARE = 4, /* one message takes at most this part of the ring */
+};
 
 struct spsc_control {
 	_Alignas(64) _Atomic uint64_t head;     /* producer */
@@ -67,7 +72,11 @@ void spsc_consumer_init(struct spsc_consumer *c, struct spsc_control *control, c
  * does not fit now (or never: more than a quarter of the size). Not visible before spsc_publish(). */
 void *spsc_reserve(struct spsc_producer *p, uint16_t type, uint32_t len);
 /* The same, and refuses unless `leave` bytes stay free behind the message. */
-void *spsc_reserve_leaving(struct spsc_producer *p, uint16_t type, uint32_t len, uint64_t leave);
+static inline void *spsc_reserve_leaving(struct spsc_producer *p, uint16_t type, uint32_t len,
+					 uint64_t leave);
+/* Starts to fetch for writing lines of the ring that will be written soon: from `ahead` bytes behind what has
+ * been written on. The consumer's core has them. */
+static inline void spsc_prefetch(const struct spsc_producer *p, uint64_t ahead, unsigned lines);
 /* Bytes free now: what messages take with their headers, their alignment and a pad at the end. */
 uint64_t spsc_room(struct spsc_producer *p);
 /* Makes everything reserved visible. True when the consumer sleeps and must be woken: the flag is cleared by
@@ -81,5 +90,46 @@ void spsc_release(struct spsc_consumer *c);
 /* Announces that the consumer will block; false when a message is there after all (then it is not asleep). */
 bool spsc_sleep(struct spsc_consumer *c);
 void spsc_awake(struct spsc_consumer *c);
+
+/* ---- in line, because a worker does it for every record ---- */
+
+/* What needs more than the cached index: a wrap, or the consumer's progress. */
+void *spsc_reserve_slowly(struct spsc_producer *p, uint16_t type, uint32_t len, uint64_t leave);
+
+static inline uint64_t spsc_align(uint64_t bytes)
+{
+	return (bytes + SPSC_ALIGN - 1) & ~(uint64_t)(SPSC_ALIGN - 1);
+}
+
+/* One access: the consumer, which may be another program, never sees half a header. */
+static inline void spsc_header_write(uint8_t *at, uint32_t length, uint16_t type)
+{
+	struct spsc_header header = {.length = length, .type = type};
+	uint64_t word;
+
+	memcpy(&word, &header, sizeof(word));
+	__atomic_store_n((uint64_t *)(void *)at, word, __ATOMIC_RELAXED);
+}
+
+static inline void *spsc_reserve_leaving(struct spsc_producer *p, uint16_t type, uint32_t len, uint64_t leave)
+{
+	uint64_t total = spsc_align(sizeof(struct spsc_header) + (uint64_t)len);
+	uint64_t offset = p->head & (p->size - 1);
+	uint8_t *at = p->data + offset;
+
+	if (total > p->size / SPSC_MESSAGE_SHARE || offset + total > p->size ||
+	    total + leave > p->size - (p->head - p->tail_cached))
+		return spsc_reserve_slowly(p, type, len, leave);
+	spsc_header_write(at, (uint32_t)sizeof(struct spsc_header) + len, type);
+	p->head += total;
+	return at + sizeof(struct spsc_header);
+}
+
+static inline void spsc_prefetch(const struct spsc_producer *p, uint64_t ahead, unsigned lines)
+{
+	for (unsigned i = 0; i < lines; i++)
+		__builtin_prefetch(p->data + ((p->head + ahead + (uint64_t)SPSC_ALIGN * i) & (p->size - 1)),
+				   1);
+}
 
 #endif

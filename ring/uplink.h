@@ -60,6 +60,15 @@ void uplink_refuse(int connection_fd, int error);
  * (up to UPLINK_EVENT_MAX) that finds no room is the worker's to repeat: it must not get lost. */
 enum { UPLINK_EVENT_RESERVE = 65536 };
 bool uplink_data(struct uplink *u, const struct sluice_data *data, const void *payload);
+/* The same without a copy in between: where a DATA message with that much payload behind it will lie, or
+ * NULL. The caller writes all of it, reserved fields as 0. */
+static inline struct sluice_data *uplink_data_reserve(struct uplink *u, uint32_t payload_len)
+{
+	if (payload_len > UPLINK_PAYLOAD_MAX)
+		return NULL;
+	return spsc_reserve_leaving(&u->up, SLUICE_DATA, (uint32_t)sizeof(struct sluice_data) + payload_len,
+				    UPLINK_EVENT_RESERVE);
+}
 bool uplink_event(struct uplink *u, enum sluice_type type, const void *body, uint32_t len);
 /* Publishes, and kicks the application when it sleeps (the only system call here). */
 void uplink_publish(struct uplink *u);
