@@ -1,7 +1,7 @@
 /* From a frame to a datagram and back: every verdict, every truncation, every checksum [O14]. Each refusal
  * stands beside a frame that differs in nothing else and is taken.
  */
-#include "dataplane/parse.h"
+#include "dataplane/parse.c" /* for its two ways of reading a frame */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -638,6 +638,82 @@ static void damaged_frames(void **state)
 	(void)state;
 }
 
+/* Damage where the usual frame has its fixed fields, mostly repaired checksums. */
+static void damage_usual(struct frame *f)
+{
+	for (unsigned hits = (unsigned)rand() % 3; hits > 0; hits--)
+		f->bytes[(size_t)rand() % 44] ^= (uint8_t)(1U << rand() % 8);
+	if (rand() % 4)
+		frame_fix_ip(f);
+	if (rand() % 8 == 0)
+		memcpy(f->ip + 12, (uint8_t[]){(uint8_t)(rand() % 2 ? 127 : 224), 0, 0, 1}, 4);
+	if (rand() % 8 == 0)
+		f->len = (size_t)rand() % f->len;
+}
+
+/* The short way takes a frame only if the long way does, and reads the same out of it. */
+static void the_short_way_is_the_long_way(void **state)
+{
+	unsigned short_way = 0, long_way_alone = 0, refused = 0;
+
+	for (unsigned i = 0; i < 400000; i++) {
+		struct frame_parts p = {.payload_len = 1 + (unsigned)rand() % 60,
+					.padding = (unsigned)rand() % 4,
+					.options_len = rand() % 8 ? 0 : 4,
+					.tagged = rand() % 16 == 0};
+		enum checksum_state checksum = (enum checksum_state)(rand() % 4);
+		struct datagram a = {0}, b = {0};
+		struct frame f;
+		bool taken;
+
+		frame_build(&f, &p);
+		damage_usual(&f);
+		taken = usual_read(&local, f.bytes, f.len, checksum, &a);
+		if (parse_any(&local, f.bytes, f.len, checksum, &b) != FRAME_RECORDS) {
+			assert_false(taken);
+			refused++;
+		} else if (taken) {
+			assert_memory_equal(&a.path, &b.path, sizeof(a.path));
+			assert_ptr_equal(a.payload, b.payload);
+			assert_int_equal(a.payload_len, b.payload_len);
+			assert_int_equal(a.ipv6, b.ipv6);
+			short_way++;
+		} else {
+			long_way_alone++;
+		}
+	}
+	assert_true(short_way > 50000 && refused > 50000);
+	assert_true(long_way_alone > 1000); /* options, a priority tag */
+	(void)state;
+}
+
+/* Nothing that the short way looks at is left out of that test: one wrong bit sends each frame the long way.
+ */
+static void the_short_way_checks_each_field(void **state)
+{
+	static const uint8_t anything_goes[] = {15, 18, 19, 22}; /* TOS, identification, TTL */
+	struct frame_parts p = {.payload_len = 9};
+	struct frame f;
+	struct datagram d;
+
+	frame_build(&f, &p);
+	assert_true(usual_read(&local, f.bytes, f.len, CHECKSUM_VERIFY, &d));
+	for (unsigned bit = 0; bit < 42 * 8; bit++) {
+		unsigned at = bit / 8;
+		bool peer = (at >= 6 && at < 12) || (at >= 26 && at < 30) || at == 34 || at == 35;
+
+		if (memchr(anything_goes, (int)at, sizeof(anything_goes)) || peer ||
+		    (at == 20 && bit % 8 >= 6))
+			continue; /* in byte 20 "do not fragment" and the reserved bit */
+		f.bytes[at] ^= (uint8_t)(1U << bit % 8);
+		if (at >= 14 && at < 24)
+			frame_fix_ip(&f);
+		assert_false(usual_read(&local, f.bytes, f.len, CHECKSUM_VERIFY, &d) && at != 16 && at != 17);
+		frame_build(&f, &p);
+	}
+	(void)state;
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup(name, setup)
@@ -664,6 +740,8 @@ int main(void)
 		T(checksum_offload),
 		T(writes_nothing_impossible),
 		T(damaged_frames),
+		T(the_short_way_is_the_long_way),
+		T(the_short_way_checks_each_field),
 	};
 
 	srand(26);
