@@ -25,6 +25,7 @@ enum {
 	SAMPLES_MAX = 4000,
 	ATTEMPTS_PER_SAMPLE = 20,
 	WARM_UP_CHUNKS = 8,
+	IDLE_TURNS_MAX = 100000000, /* seconds: the consumer may have lost its CPU */
 	LIST_MAX = 16,
 	RESULTS_MAX = 512,
 	PAYLOAD_MAX = 1300,
@@ -149,14 +150,25 @@ static void *consumer_main(void *arg)
 	return NULL;
 }
 
+/* The consumer may have lost its CPU for a while: a ring that it has not emptied would say nothing about us.
+ */
+static void wait_for_consumer(struct bench *b)
+{
+	uint64_t message = sizeof(struct spsc_header) + sizeof(struct sluice_data) + b->payload + SPSC_ALIGN;
+
+	while (spsc_room(&b->rig.uplink->up) < 2 * UPLINK_EVENT_RESERVE + CHUNK * message)
+		sched_yield();
+}
+
 /* One chunk of frames through the worker; returns the cycles of the turns that worked. */
 static uint64_t run_chunk(struct bench *b, uint64_t now_ns)
 {
 	const struct worker_counters *c = b->rig.worker->counters;
 	uint64_t records_before = counter_get(&c->records[RECORD_APP]), cycles = 0;
 	bool echo = atomic_load(&b->echo);
-	unsigned answers = 0;
+	unsigned answers = 0, idle_turns = 0;
 
+	wait_for_consumer(b);
 	for (unsigned i = 0; i < CHUNK; i += RECORD_BURST_MAX)
 		make_frames(b);
 	for (;;) {
@@ -172,11 +184,12 @@ static uint64_t run_chunk(struct bench *b, uint64_t now_ns)
 			memcpy(b->stages, idle, sizeof(idle));
 		if (echo)
 			answers += drain_answers(b);
-		if (rte_ring_empty(b->rig.rx) && (!echo || answers >= CHUNK))
+		if (!work && rte_ring_empty(b->rig.rx) && ++idle_turns > IDLE_TURNS_MAX)
+			die("records got lost on the way");
+		if (counter_get(&c->records[RECORD_APP]) - records_before == CHUNK &&
+		    (!echo || answers >= CHUNK))
 			break;
 	}
-	if (counter_get(&c->records[RECORD_APP]) - records_before != CHUNK)
-		die("records got lost on the way");
 	return cycles;
 }
 

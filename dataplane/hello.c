@@ -145,31 +145,45 @@ static void classify_protected(struct worker *w, const struct burst *b, struct i
 		give_to_control(w, b, in, p->ref);
 }
 
+static void found(struct worker *w, struct burst *b, struct inbound *in, uint32_t slot)
+{
+	in->slot = slot;
+	classify_protected(w, b, in);
+	if (in->verdict == RECORD_APP && in->slot == SESSION_NONE)
+		in->verdict = RECORD_DROP_NO_SESSION;
+}
+
+/* The records behind the first ones of their datagrams: rare. */
+static void classify_followers(struct worker *w, struct burst *b, const uint8_t *of, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct inbound *in = &b->in[of[i]];
+
+		b->queries[i].cid = in->record.cid;
+		b->queries[i].address = &b->datagrams[in->frame].path.peer;
+	}
+	session_find_burst(w->sessions, b->queries, n);
+	for (unsigned i = 0; i < n; i++)
+		found(w, b, &b->in[of[i]], b->queries[i].slot);
+}
+
 void receive_classify_burst(struct worker *w, struct burst *b, uint64_t now_ns)
 {
 	unsigned n = 0;
-	uint8_t of[BURST_RECORDS];
+	uint8_t followers[BURST_RECORDS];
 
 	for (unsigned i = 0; i < b->records; i++) {
 		struct inbound *in = &b->in[i];
 
-		if (in->verdict != RECORD_APP)
+		if (unlikely(in->verdict != RECORD_APP))
 			continue;
-		if (unlikely(in->record.epoch_seq >> 48 == 0)) {
+		if (unlikely(in->record.epoch_seq >> 48 == 0))
 			classify_plaintext(w, b, in, now_ns);
-			continue;
-		}
-		b->queries[n].cid = in->record.cid;
-		b->queries[n].address = &b->datagrams[in->frame].path.peer;
-		of[n++] = (uint8_t)i;
+		else if (likely(in->lead))
+			found(w, b, in, session_find_end(w->sessions, in->lead));
+		else
+			followers[n++] = (uint8_t)i;
 	}
-	session_find_burst(w->sessions, b->queries, n);
-	for (unsigned i = 0; i < n; i++) {
-		struct inbound *in = &b->in[of[i]];
-
-		in->slot = b->queries[i].slot;
-		classify_protected(w, b, in);
-		if (in->verdict == RECORD_APP && in->slot == SESSION_NONE)
-			in->verdict = RECORD_DROP_NO_SESSION;
-	}
+	if (unlikely(n))
+		classify_followers(w, b, followers, n);
 }

@@ -16,7 +16,6 @@
 #include "crypto/secret.h"
 
 enum {
-	QUERIES_MAX = 64,
 	WALK_STEPS = 16384, /* slots looked at per call */
 	TAG_MASK = 0xffffff,
 };
@@ -228,65 +227,62 @@ uint16_t session_cid_worker(const struct session_table *t, const uint8_t cid[CID
 
 /* What the steps of a burst hand to each other. */
 struct finding {
-	uint64_t word[QUERIES_MAX];  /* per query: the hash of its address, or the tag of its CID */
-	uint64_t masks[QUERIES_MAX]; /* of the queries by CID, one behind the other; first their tags */
-	uint8_t by_cid[QUERIES_MAX]; /* which these are */
+	uint64_t masks[SESSION_QUERIES_MAX]; /* of the queries by CID, one behind the other; first their tags
+					      */
+	uint8_t by_cid[SESSION_QUERIES_MAX]; /* which these are */
 	unsigned cids;
 };
 
 /* Step 1: which lines of the index will be needed. */
-static void find_hash(const struct session_table *t, struct finding *f, const struct session_query *queries,
+static void find_hash(const struct session_table *t, struct finding *f, struct session_query *queries,
 		      unsigned n)
 {
 	f->cids = 0;
 	for (unsigned i = 0; i < n; i++) {
 		if (queries[i].cid) {
-			f->word[i] = cid_tag(queries[i].cid);
-			f->masks[f->cids] = f->word[i];
+			queries[i].word = cid_tag(queries[i].cid);
+			f->masks[f->cids] = queries[i].word;
 			f->by_cid[f->cids++] = (uint8_t)i;
 		} else {
-			f->word[i] = index_hash(t, queries[i].address);
-			__builtin_prefetch(index_bucket(t, f->word[i]));
+			queries[i].word = index_hash(t, queries[i].address);
+			session_prefetch(index_bucket(t, queries[i].word));
 		}
 	}
+}
+
+/* The slot that a CID names. */
+static void find_named(const struct session_table *t, struct session_query *q, uint32_t mask)
+{
+	uint32_t named = cid_hidden(q->cid) ^ mask;
+
+	q->slot = named & TAG_MASK;
+	if (named >> 24 != t->lines.worker || q->slot >= t->lines.slots)
+		q->slot = SESSION_NONE;
+	else
+		session_prefetch(&t->lines.rx[q->slot]);
 }
 
 /* Step 2: CIDs to slots, while the index is on its way. */
 static void find_cids(const struct session_table *t, struct finding *f, struct session_query *queries)
 {
 	session_prf_burst(&t->cid_prf, f->masks, f->masks, f->cids);
-	for (unsigned k = 0; k < f->cids; k++) {
-		struct session_query *q = &queries[f->by_cid[k]];
-		uint32_t named = cid_hidden(q->cid) ^ (uint32_t)f->masks[k];
-
-		q->slot = named & TAG_MASK;
-		if (named >> 24 != t->lines.worker || q->slot >= t->lines.slots)
-			q->slot = SESSION_NONE;
-		else
-			__builtin_prefetch(&t->lines.rx[q->slot], 1);
-	}
+	for (unsigned k = 0; k < f->cids; k++)
+		find_named(t, &queries[f->by_cid[k]], (uint32_t)f->masks[k]);
 }
 
 /* Step 3: index lines to the sessions that may be meant. */
-static void find_candidates(const struct session_table *t, const struct finding *f,
-			    struct session_query *queries, unsigned n)
+static void find_candidate(const struct session_table *t, struct session_query *q)
 {
-	for (unsigned i = 0; i < n; i++) {
-		const struct index_bucket *b;
-		unsigned matches;
+	const struct index_bucket *b = index_bucket(t, q->word);
+	unsigned matches = index_match(b, q->word);
 
-		if (queries[i].cid)
-			continue;
-		b = index_bucket(t, f->word[i]);
-		matches = index_match(b, f->word[i]);
-		queries[i].slot = SESSION_NONE;
-		if (matches) {
-			queries[i].slot = b->slots[__builtin_ctz(matches)];
-			__builtin_prefetch(&t->lines.tx[queries[i].slot], 1);
-			__builtin_prefetch(&t->lines.rx[queries[i].slot], 1);
-		} else if (b->next) {
-			__builtin_prefetch(&t->index[b->next]);
-		}
+	q->slot = SESSION_NONE;
+	if (matches) {
+		q->slot = b->slots[__builtin_ctz(matches)];
+		session_prefetch(&t->lines.tx[q->slot]);
+		session_prefetch(&t->lines.rx[q->slot]);
+	} else if (b->next) {
+		session_prefetch(&t->index[b->next]);
 	}
 }
 
@@ -308,22 +304,35 @@ static uint32_t verify_address(const struct session_table *t, const struct sessi
 	return index_find(t, q->address, hash); /* two equal tags, or an overflow bucket */
 }
 
-void session_find_burst(struct session_table *t, struct session_query *queries, unsigned n)
+void session_find_begin(const struct session_table *t, struct session_query *queries, unsigned n)
 {
 	struct finding f;
 
-	always_assert(n <= QUERIES_MAX);
+	always_assert(n <= SESSION_QUERIES_MAX);
 	find_hash(t, &f, queries, n);
 	find_cids(t, &f, queries);
-	find_candidates(t, &f, queries, n);
-	for (unsigned i = 0; i < n; i++) {
-		struct session_query *q = &queries[i];
+}
 
-		if (!q->cid)
-			q->slot = verify_address(t, q, f.word[i]);
-		else if (q->slot != SESSION_NONE)
-			q->slot = verify_cid(t, q->slot, f.word[i]);
-	}
+void session_find_proceed(const struct session_table *t, struct session_query *q)
+{
+	if (!q->cid)
+		find_candidate(t, q);
+}
+
+uint32_t session_find_end(const struct session_table *t, const struct session_query *q)
+{
+	if (!q->cid)
+		return verify_address(t, q, q->word);
+	return q->slot == SESSION_NONE ? SESSION_NONE : verify_cid(t, q->slot, q->word);
+}
+
+void session_find_burst(struct session_table *t, struct session_query *queries, unsigned n)
+{
+	session_find_begin(t, queries, n);
+	for (unsigned i = 0; i < n; i++)
+		session_find_proceed(t, &queries[i]);
+	for (unsigned i = 0; i < n; i++)
+		queries[i].slot = session_find_end(t, &queries[i]);
 }
 
 /* ---- the life of a session ---- */

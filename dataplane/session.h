@@ -151,6 +151,14 @@ static inline struct session_tx *session_tx(struct session_table *t, uint32_t sl
 	return &session_lines(t)->tx[slot];
 }
 
+/* Into the second-level cache alone: of the first one's misses only a dozen can be under way, which would
+ * make this wait; of the second one's several dozens. Measured: 13 to 19 cycles per line of main memory in
+ * batches of 64 and more, against 30. */
+static inline void session_prefetch(const void *line)
+{
+	__builtin_prefetch(line, 0, 2);
+}
+
 /* A large key lies over two lines; the engine wants it when the burst is complete. */
 static inline const void *session_key_prefetch(const union record_key *key)
 {
@@ -210,14 +218,23 @@ uint16_t session_cid_worker(const struct session_table *t, const uint8_t cid[CID
 struct session_query {
 	const uint8_t *cid; /* NULL: by address */
 	const struct peer_address *address;
+	uint64_t word; /* the table's: the hash of the address, or the tag of the CID */
 	uint32_t slot; /* out: live slot, or SESSION_NONE */
 };
-/* Finds n <= 64 sessions with the memory latencies overlapped, and prefetches their rx lines. */
+enum { SESSION_QUERIES_MAX = 64 };
+/* Finds n <= SESSION_QUERIES_MAX sessions with the memory latencies overlapped, and prefetches their rx
+ * lines. */
 void session_find_burst(struct session_table *t, struct session_query *queries, unsigned n);
+/* The same in three steps, with the caller's other work between them, so that the memory of each comes
+ * meanwhile: for n <= SESSION_QUERIES_MAX, then one by one. The last returns the live slot or SESSION_NONE. A
+ * session that ends in between is not found; one that is installed in between may be missed. */
+void session_find_begin(const struct session_table *t, struct session_query *queries, unsigned n);
+void session_find_proceed(const struct session_table *t, struct session_query *query);
+uint32_t session_find_end(const struct session_table *t, const struct session_query *query);
 /* The first line: all that a record needs unless the peer has a CID. */
 static inline void session_prefetch_tx(struct session_table *t, uint32_t slot)
 {
-	__builtin_prefetch(session_tx(t, slot), 1);
+	session_prefetch(session_tx(t, slot));
 }
 
 /* Reserves a slot for a handshake: SESSION_NONE when reserved_max are in flight. */

@@ -32,7 +32,6 @@ static inline uint64_t clock_ns(void)
  */
 static void receive_burst(struct worker *w, struct burst *b)
 {
-	uint64_t bytes = 0;
 	unsigned n;
 
 	n = steer_take(w->steer, w->index, &b->mbufs[b->frames], BURST_RECEIVE);
@@ -41,16 +40,20 @@ static void receive_burst(struct worker *w, struct burst *b)
 	b->parsed = b->frames;
 	n = port_receive(&w->port, &b->mbufs[b->frames], BURST_RECEIVE);
 	for (unsigned i = 0; i < n; i++)
-		bytes += rte_pktmbuf_pkt_len(b->mbufs[b->frames + i]);
+		rte_prefetch0(b->mbufs[b->frames + i]);
 	b->frames += n;
 	counter_add(&w->counters->frames_in, n);
-	counter_add(&w->counters->bytes_in, bytes);
 }
 
 static void parse_burst(struct worker *w, struct burst *b)
 {
+	uint64_t bytes = 0;
+
 	for (unsigned i = 0; i < b->frames; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(b->mbufs[i], void *));
+	for (unsigned i = b->parsed; i < b->frames; i++)
+		bytes += rte_pktmbuf_pkt_len(b->mbufs[i]);
+	counter_add(&w->counters->bytes_in, bytes);
 	for (unsigned i = 0; i < b->frames; i++) {
 		struct rte_mbuf *m = b->mbufs[i];
 
@@ -63,6 +66,27 @@ static void parse_burst(struct worker *w, struct burst *b)
 				(uint8_t)parse_frame(&w->local, rte_pktmbuf_mtod(m, uint8_t *), m->data_len,
 						     port_checksum(&w->port, m), &b->datagrams[i]);
 	}
+}
+
+/* The look-up of each datagram's first record begins as soon as its bytes are there, so that what it needs
+ * comes while they are read; it decides nothing yet. */
+static void find_begin(struct worker *w, struct burst *b)
+{
+	b->leads = 0;
+	for (unsigned i = 0; i < b->frames; i++) {
+		const struct datagram *d = &b->datagrams[i];
+
+		if (unlikely(b->verdicts[i] != FRAME_RECORDS))
+			continue;
+		b->lead[b->leads].cid = NULL;
+		if (d->payload[0] == CONTENT_TLS12_CID && d->payload_len >= RECORD_HEADER_LEN + CID_LEN)
+			b->lead[b->leads].cid = d->payload + RECORD_HEADER_LEN - 2;
+		b->lead[b->leads++].address = &d->path.peer;
+	}
+	for (unsigned i = 0; i < b->leads; i += SESSION_QUERIES_MAX)
+		session_find_begin(w->sessions, &b->lead[i],
+				   RTE_MIN(b->leads - i, (unsigned)SESSION_QUERIES_MAX));
+	b->leads = 0;
 }
 
 /* ARP, neighbour discovery, echo: rare, answered in place. */
@@ -102,6 +126,11 @@ static bool record_burst(struct worker *w, struct burst *b)
 			b->offset_at = 0;
 			continue;
 		}
+		in->lead = NULL;
+		if (likely(b->offset_at == 0)) {
+			in->lead = &b->lead[b->leads++];
+			session_find_proceed(w->sessions, in->lead);
+		}
 		len = record_read(d->payload + b->offset_at, d->payload_len - b->offset_at, &in->record,
 				  &verdict);
 		b->offset_at = len ? b->offset_at + (uint32_t)len : d->payload_len;
@@ -120,6 +149,26 @@ static void count_records(struct worker *w, const struct burst *b)
 		counter_add(&w->counters->records[b->in[i].verdict], 1);
 }
 
+/* Frames of our own pool that nobody else holds, nearly all, go back in one piece and without a look at their
+ * second line: a buffer that is alone has no next one. */
+static void free_frames(struct worker *w, struct rte_mbuf **mbufs, unsigned n)
+{
+	struct rte_mempool *pool = w->port.pool;
+	unsigned ours = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct rte_mbuf *m = mbufs[i];
+
+		if (likely(m->pool == pool && m->nb_segs == 1 && rte_mbuf_refcnt_read(m) == 1 &&
+			   RTE_MBUF_DIRECT(m)))
+			mbufs[ours++] = m;
+		else
+			rte_pktmbuf_free(m);
+	}
+	if (ours)
+		rte_mempool_put_bulk(pool, (void **)mbufs, ours);
+}
+
 /* The only exit of a received frame. */
 static void dispose_burst(struct worker *w, struct burst *b)
 {
@@ -131,7 +180,7 @@ static void dispose_burst(struct worker *w, struct burst *b)
 		if (b->verdicts[i] != FRAME_STEERED)
 			b->mbufs[gone++] = b->mbufs[i];
 	}
-	rte_pktmbuf_free_bulk(b->mbufs, gone);
+	free_frames(w, b->mbufs, gone);
 	b->frames = 0;
 	b->parsed = 0;
 	b->frame_at = 0;
@@ -175,6 +224,7 @@ unsigned worker_poll(struct worker *w, uint64_t now_ns)
 		neigh_burst(w, b);
 		steer_burst(w, b);
 		stage_end(w, STAGE_PARSE);
+		find_begin(w, b);
 		while (record_burst(w, b)) {
 			receive_classify_burst(w, b, now_ns);
 			receive_open_burst(w, b, now_ns);

@@ -22,7 +22,7 @@
 #include "ring/uplink.h"
 
 enum {
-	BURST_RECEIVE = 32, /* frames asked of the port, and of the other workers, at a time */
+	BURST_RECEIVE = 64, /* frames asked of the port, and of the other workers, at a time */
 	BURST_FRAMES = 3 * BURST_RECEIVE,
 	BURST_RECORDS = RECORD_BURST_MAX,
 	BURST_SEND = 32,  /* messages taken from the application at a time */
@@ -33,9 +33,10 @@ enum {
 /* One record on its way in. */
 struct inbound {
 	struct record record;
-	uint32_t slot;   /* its session, or SESSION_NONE */
-	uint8_t frame;   /* index in struct burst */
-	uint8_t verdict; /* enum record_verdict; RECORD_APP as long as nothing speaks against it */
+	struct session_query *lead; /* its look-up, when it is the first record of its datagram */
+	uint32_t slot;              /* its session, or SESSION_NONE */
+	uint8_t frame;              /* index in struct burst */
+	uint8_t verdict;            /* enum record_verdict; RECORD_APP as long as nothing speaks against it */
 };
 
 /* What one turn of the loop works on. Filled from the left, never allocated. */
@@ -46,8 +47,10 @@ struct burst {
 	struct datagram datagrams[BURST_FRAMES];
 	uint8_t verdicts[BURST_FRAMES]; /* enum frame_verdict */
 
-	unsigned frame_at;  /* the next record is in this frame, */
-	uint32_t offset_at; /* that far into its payload */
+	unsigned frame_at;                       /* the next record is in this frame, */
+	uint32_t offset_at;                      /* that far into its payload */
+	unsigned leads;                          /* first records lined up so far */
+	struct session_query lead[BURST_FRAMES]; /* their look-ups, which began with the burst */
 	unsigned records;
 	struct inbound in[BURST_RECORDS];
 	struct session_query queries[BURST_RECORDS];

@@ -505,6 +505,36 @@ static void the_window_goes_on_from_the_handshake(void **state)
 	session_table_free(t);
 }
 
+/* Records of one burst may end the session that the next one's look-up is already on its way to. */
+static void a_session_that_ends_during_its_look_up_is_not_found(void **state)
+{
+	struct session_table *t = table_new(100, 600);
+	struct path path = test_path(7);
+	uint32_t slot = test_open(t, 7, test_tick_ns(60));
+	uint8_t cid[CID_LEN];
+
+	session_cid(t, slot, cid);
+	for (unsigned ends_after = 0; ends_after < 3; ends_after++) {
+		struct session_query q[2] = {{.cid = cid}, {.address = &path.peer}};
+
+		session_find_begin(t, q, 2);
+		if (ends_after == 1)
+			test_end(t, slot);
+		session_find_proceed(t, &q[0]);
+		session_find_proceed(t, &q[1]);
+		if (ends_after == 2)
+			test_end(t, slot);
+		assert_int_equal(session_find_end(t, &q[0]), ends_after ? SESSION_NONE : slot);
+		assert_int_equal(session_find_end(t, &q[1]), ends_after ? SESSION_NONE : slot);
+		if (ends_after) {
+			slot = test_open(t, 7, test_tick_ns(60));
+			session_cid(t, slot, cid);
+		}
+	}
+	session_table_free(t);
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -523,6 +553,7 @@ int main(void)
 		cmocka_unit_test(generations_do_not_come_back),
 		cmocka_unit_test(installation_is_refused_without_a_trace),
 		cmocka_unit_test(the_window_goes_on_from_the_handshake),
+		cmocka_unit_test(a_session_that_ends_during_its_look_up_is_not_found),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
