@@ -596,7 +596,8 @@ static int check_files(struct loading *l, const struct scope *s, const struct co
 	if (t->key != NULL && t->certificate == NULL)
 		return report(&l->report, line_of(l, s, "key"), "%skey needs %scertificate.", s->prefix,
 			      s->prefix);
-	if (t->client_certificate != CONFIG_CLIENT_CERTIFICATE_NONE && t->trust_anchors == NULL)
+	if (t->client_certificate != CONFIG_CLIENT_CERTIFICATE_NONE && t->trust_anchors == NULL &&
+	    t->raw_key == NULL)
 		return report(&l->report, line_of(l, s, "client_certificate"),
 			      "%sclient_certificate needs %strust_anchors, or be \"none\".", s->prefix,
 			      s->prefix);
@@ -612,7 +613,7 @@ static int check_suites(struct loading *l, const struct scope *scope, const stru
 			return report(&l->report, line_of(l, scope, "suites"),
 				      "%s in %ssuites needs %scredentials.store.", s->name, scope->prefix,
 				      strcmp(scope->section, "tls") == 0 ? "credentials.psk_file or " : "");
-		if (s->credential == SUITE_CERTIFICATE && t->certificate == NULL)
+		if (s->credential == SUITE_CERTIFICATE && t->certificate == NULL && t->raw_key == NULL)
 			return report(&l->report, line_of(l, scope, "suites"),
 				      "%s in %ssuites needs %scertificate.", s->name, scope->prefix,
 				      scope->prefix);
@@ -631,7 +632,7 @@ static int check_default_tenant(struct loading *l)
 
 	if (check_files(l, &scope, &c->tls) < 0)
 		return -1;
-	if (c->tls.certificate == NULL && !has_psk(c, true))
+	if (c->tls.certificate == NULL && c->tls.raw_key == NULL && !has_psk(c, true))
 		return report(
 			&l->report, 0,
 			"Nobody could connect: at least one of credentials.psk_file, credentials.store and "
@@ -684,7 +685,8 @@ static int check_tenants(struct loading *l)
 
 		if (check_names(l, &scope, i) < 0 || check_files(l, &scope, &c->tenants[i].tls) < 0)
 			return -1;
-		if (c->tenants[i].tls.certificate == NULL && !has_psk(c, false))
+		if (c->tenants[i].tls.certificate == NULL && c->tenants[i].tls.raw_key == NULL &&
+		    !has_psk(c, false))
 			return report(
 				&l->report, l->outline.nodes[l->entries[i].node].line,
 				"Nobody could connect to this tenant: at least one of credentials.store and "

@@ -65,6 +65,7 @@ struct config_tls {
 	unsigned suites_count;
 	char *certificate;   /* PEM chain; NULL: no certificate suites */
 	char *key;           /* PEM */
+	char *raw_key;       /* PEM private key, shown as raw public key (RFC 7250); NULL: none */
 	char *trust_anchors; /* PEM, for client certificates */
 	enum config_client_certificate client_certificate;
 	enum config_registrees registrees; /* must a certificate be that of a registree? */

@@ -148,6 +148,11 @@ static const struct config_option options[] = {
 		 "certificates is offered."},
 	{IN(tls, key), TEXT(4095, NULL), .check = check_private_key, .example = "/etc/sluice/key.pem",
 	 .help = "PEM file: the private key of the certificate, closed to other users."},
+	{IN(tls, raw_key), TEXT(4095, NULL), .check = check_private_key, .example = "/etc/sluice/raw-key.pem",
+	 .help = "PEM file: a private key whose public key is shown as it is (RFC 7250) to devices that take "
+		 "raw public keys, closed to other users. Devices know it by its name of RFC 6920, which the "
+		 "log "
+		 "has at start."},
 	{IN(tls, trust_anchors), TEXT(4095, NULL), .check = check_certificates,
 	 .example = "/etc/sluice/roots.pem",
 	 .help = "PEM file: roots that certificates of devices must lead to."},

@@ -288,21 +288,23 @@ static STACK_OF(X509) * read_list(const uint8_t *list, size_t len, struct refusa
 
 /* ---- what libcrypto does not look at */
 
-static int curve_of(EVP_PKEY *key)
+uint16_t chain_key_curve(EVP_PKEY *key)
 {
 	char name[32];
 
 	if (EVP_PKEY_get_base_id(key) != EVP_PKEY_EC ||
 	    !EVP_PKEY_get_group_name(key, name, sizeof name, NULL))
-		return NID_undef;
-	return OBJ_txt2nid(name);
-}
-
-bool chain_key_fits(EVP_PKEY *key)
-{
-	int curve = key ? curve_of(key) : NID_undef;
-
-	return curve == NID_X9_62_prime256v1 || curve == NID_secp384r1 || curve == NID_secp521r1;
+		return 0;
+	switch (OBJ_txt2nid(name)) {
+	case NID_X9_62_prime256v1:
+		return 23;
+	case NID_secp384r1:
+		return 24;
+	case NID_secp521r1:
+		return 25;
+	default:
+		return 0;
+	}
 }
 
 static bool ca_key_fits(EVP_PKEY *key)
@@ -331,7 +333,7 @@ static bool check_key(X509 *one, bool own, struct refusal *refusal)
 	if (own && key && EVP_PKEY_get_bits(key) < ECC_BITS_MIN)
 		return refusal_write(refusal, REFUSED_CERTIFICATE_KEY, ALERT_UNSUPPORTED_CERTIFICATE,
 				     "the client's key is shorter than 256 bits");
-	if (own ? chain_key_fits(key) : ca_key_fits(key))
+	if (own ? key && chain_key_curve(key) : ca_key_fits(key))
 		return true;
 	return refusal_write(
 		refusal, REFUSED_CERTIFICATE_KEY, ALERT_UNSUPPORTED_CERTIFICATE,

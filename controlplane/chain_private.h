@@ -21,7 +21,7 @@ struct trust {
  * store. expired_lists: a list past its time is used all the same. */
 void trust_replace(struct trust *t, X509_STORE *with_lists, bool expired_lists);
 
-/* A client's key: on secp256r1, secp384r1 or secp521r1. */
-bool chain_key_fits(EVP_PKEY *key);
+/* The curve (RFC 8422 5.1.1) when it is secp256r1, secp384r1 or secp521r1, else 0. */
+uint16_t chain_key_curve(EVP_PKEY *key);
 
 #endif

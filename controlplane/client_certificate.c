@@ -7,10 +7,14 @@
 
 #include "controlplane/chain.h"
 #include "controlplane/log.h"
+#include "controlplane/ni.h"
+#include "controlplane/raw_key.h"
 
 struct client_certificate {
 	struct chain *chain;
 };
+
+/* ---- X.509 */
 
 /* 1: found; 0: none of its names has a registree; -EAGAIN or another -errno. */
 static int find_by_names(const struct tls *tls, const struct chain *chain, struct proof *proof)
@@ -50,6 +54,12 @@ static void stand_for_itself(const struct chain *chain, struct proof *proof)
 	registree_by_credential(&proof->registree, proof->id, proof->id_len);
 }
 
+static int refuse_store(const struct tls *tls, struct refusal *refusal)
+{
+	return refusal_write(refusal, REFUSED_STORE, ALERT_INTERNAL_ERROR,
+			     "the credential store \"%s\" cannot be reached", tls->credentials.ops->name);
+}
+
 /* TS-0003 8.2.2.2: the name of one registree under the root of another is nobody's. */
 static int refuse_stranger(const struct chain *chain, struct refusal *refusal)
 {
@@ -75,9 +85,7 @@ static int find_registree(const struct tls *tls, const struct chain *chain, stru
 	if (ret == -EAGAIN)
 		return ret;
 	if (ret < 0)
-		return refusal_write(refusal, REFUSED_STORE, ALERT_INTERNAL_ERROR,
-				     "the credential store \"%s\" cannot be reached",
-				     tls->credentials.ops->name);
+		return refuse_store(tls, refusal);
 	if (ret == 0 && tls->registrees == CONFIG_REGISTREES_REQUIRED)
 		return refuse_stranger(chain, refusal);
 	if (ret == 0)
@@ -85,25 +93,76 @@ static int find_registree(const struct tls *tls, const struct chain *chain, stru
 	return 1;
 }
 
-int client_certificate_check(struct client_certificate **kept, const struct tls *tls, const uint8_t *body,
-			     size_t len, struct proof *proof, struct refusal *refusal)
+/* ---- raw public keys */
+
+static int refuse_unknown_key(const struct raw_key *key, struct refusal *refusal)
+{
+	char name[NI_TEXT_MAX];
+
+	return refusal_write(refusal, REFUSED_NOT_REGISTERED, ALERT_BAD_CERTIFICATE,
+			     "no registree has the raw public key %s",
+			     ni_text(key->digest, sizeof key->digest, name));
+}
+
+/* Named by its whole identifier, whichever the store has it under. */
+static int find_by_key(const struct tls *tls, const struct raw_key *key, struct proof *proof,
+		       struct refusal *refusal)
+{
+	const struct credentials *c = &tls->credentials;
+	struct credential_id id = {.kind = SLUICE_CREDENTIAL_RPK, .digest_len = sizeof key->digest};
+	char name[NI_TEXT_MAX];
+	int ret;
+
+	memcpy(id.tenant, tls->tenant, sizeof id.tenant);
+	memcpy(id.digest, key->digest, sizeof key->digest);
+	ret = c->ops->find(c->store, &id, &proof->registree);
+	if (ret == -EAGAIN)
+		return ret;
+	if (ret < 0)
+		return refuse_store(tls, refusal);
+	if (ret == 0)
+		return refuse_unknown_key(key, refusal);
+	(void)ni_text(key->digest, sizeof key->digest, name);
+	proof->credential = SLUICE_CREDENTIAL_RPK;
+	proof->id_len = (uint8_t)strlen(name);
+	memcpy(proof->id, name, proof->id_len);
+	if (proof->registree.identities_count == 0)
+		registree_by_credential(&proof->registree, proof->id, proof->id_len);
+	return 1;
+}
+
+/* ---- the message */
+
+static int check_chain(struct client_certificate *c, const struct tls *tls, const uint8_t *list, size_t len,
+		       struct proof *proof, struct refusal *refusal)
+{
+	if (!c->chain)
+		c->chain = chain_verify(tls->trust, list, len, refusal);
+	if (!c->chain)
+		return 0;
+	proof->credential = SLUICE_CREDENTIAL_X509;
+	return find_registree(tls, c->chain, proof, refusal);
+}
+
+int client_certificate_check(struct client_certificate **kept, const struct tls *tls,
+			     enum certificate_type type, const uint8_t *body, size_t len, struct proof *proof,
+			     struct refusal *refusal)
 {
 	struct client_certificate *c = *kept;
+	struct raw_key key;
 
 	if (!c)
 		c = *kept = calloc(1, sizeof *c);
 	if (!c)
 		return refusal_write(refusal, REFUSED_INTERNAL, ALERT_INTERNAL_ERROR,
 				     "internal: out of memory");
+	/* RFC 5246 7.4.2: a list of certificates; RFC 7250 3: a key. Both have their length before them. */
 	if (len < 3 || (size_t)(body[0] << 16 | body[1] << 8 | body[2]) != len - 3)
 		return refusal_write(refusal, REFUSED_MALFORMED, ALERT_DECODE_ERROR,
 				     "a malformed Certificate");
-	if (!c->chain)
-		c->chain = chain_verify(tls->trust, body + 3, len - 3, refusal);
-	if (!c->chain)
-		return 0;
-	proof->credential = SLUICE_CREDENTIAL_X509;
-	return find_registree(tls, c->chain, proof, refusal);
+	if (type == CERTIFICATE_X509)
+		return check_chain(c, tls, body + 3, len - 3, proof, refusal);
+	return raw_key_read(body + 3, len - 3, &key, refusal) ? find_by_key(tls, &key, proof, refusal) : 0;
 }
 
 void client_certificate_free(struct client_certificate *c)

@@ -5,6 +5,7 @@
  *
  *   X.509   a chain to an anchor of the tenant; then the registree that has one of the certificate's names
  *           under that very anchor (TS-0003 8.2.2.2)
+ *   raw     a public key that the credential store knows by one of its names of RFC 6920; no other is taken
  */
 #ifndef CONTROLPLANE_CLIENT_CERTIFICATE_H
 #define CONTROLPLANE_CLIENT_CERTIFICATE_H
@@ -15,11 +16,12 @@
 /* What is known so far, while an answer from outside is waited for. */
 struct client_certificate;
 
-/* body: of the Certificate message. *kept: NULL at first; to be given again after -EAGAIN.
- * 1: *proof filled, except for the proof that the client has the key; 0: *refusal filled; -EAGAIN: to be
- * asked again when answers have come, *refusal's text then says whose. */
-int client_certificate_check(struct client_certificate **kept, const struct tls *tls, const uint8_t *body,
-			     size_t len, struct proof *proof, struct refusal *refusal);
+/* type: that was negotiated. body: of the Certificate message. *kept: NULL at first; to be given again after
+ * -EAGAIN. 1: *proof filled, except for the proof that the client has the key; 0: *refusal filled; -EAGAIN:
+ * to be asked again when answers have come, *refusal's text then says whose. */
+int client_certificate_check(struct client_certificate **kept, const struct tls *tls,
+			     enum certificate_type type, const uint8_t *body, size_t len, struct proof *proof,
+			     struct refusal *refusal);
 void client_certificate_free(struct client_certificate *c); /* NULL is fine */
 
 #endif

@@ -66,6 +66,8 @@ struct handshake {
 	struct assembly_message *kept;
 
 	struct client_certificate *certificate;
+	enum certificate_type client_type;
+	bool client_asked;     /* for its certificate */
 	bool certificate_good; /* the message that wolfSSL is given */
 
 	struct proof *proof;
@@ -321,7 +323,8 @@ static enum handshake_state feed_message(struct handshake *h, struct assembly_me
 	state = feed(h, m->bytes, RECORD_HEADER_LEN + len);
 	/* wolfSSL keeps CAs of one client's chain for the chains of others. */
 	if (m->type == HANDSHAKE_CERTIFICATE)
-		(void)wolfSSL_CertManagerUnloadIntermediateCerts(wolfSSL_CTX_GetCertManager(h->tls->ctx));
+		(void)wolfSSL_CertManagerUnloadIntermediateCerts(
+			wolfSSL_CTX_GetCertManager(wolfSSL_get_SSL_CTX(h->ssl)));
 	assembly_drop(m);
 	return state;
 }
@@ -341,6 +344,23 @@ static bool is_ipv4(const struct peer_address *peer)
 	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 
 	return memcmp(peer->ip, mapped, sizeof mapped) == 0;
+}
+
+/* With a PSK suite no certificate is shown, but wolfSSL wants to find a type in common all the same. */
+static int set_certificate_types(WOLFSSL *ssl, const struct offer_choice *choice)
+{
+	static const char any[] = {CERTIFICATE_X509, CERTIFICATE_RAW_KEY};
+	const char server = (char)choice->server_type, client = (char)choice->client_type;
+	bool psk = choice->suite->credential == SUITE_PSK;
+
+	if (!psk && !choice->ask_client)
+		wolfSSL_set_verify(ssl, WOLFSSL_VERIFY_NONE, NULL);
+	return wolfSSL_set_server_cert_type(ssl, psk ? any : &server, psk ? sizeof any : 1) ==
+				       WOLFSSL_SUCCESS &&
+			       wolfSSL_set_client_cert_type(ssl, psk ? any : &client, psk ? sizeof any : 1) ==
+				       WOLFSSL_SUCCESS
+		       ? 0
+		       : -ENOMEM;
 }
 
 /* The peer's 18 bytes enter the cookie's HMAC as they did in the worker. */
@@ -369,7 +389,7 @@ static int set_up(struct handshake *h, const struct offer_choice *choice)
 	if (!choice->first_common &&
 	    wolfSSL_set_cipher_list(ssl, choice->suite->wolfssl_name) != WOLFSSL_SUCCESS)
 		return -ENOMEM;
-	return 0;
+	return set_certificate_types(ssl, choice);
 }
 
 /* A CID without an AEAD and without encrypt-then-MAC must not come out: see offer_choose(). */
@@ -421,11 +441,15 @@ static enum handshake_state take_hello(struct handshake *h, struct assembly_mess
 	struct offer_choice choice;
 	enum handshake_state state;
 	struct offer offer;
+	bool raw;
 
 	if (!offer_read(body, m->body_len, &offer, &h->refusal) || !choose_tenant(h, &offer) ||
 	    !offer_choose(&offer, &h->tls->policy, &choice, &h->refusal))
 		return refuse_aloud(h);
-	h->ssl = wolfSSL_new(h->tls->ctx);
+	h->client_type = choice.client_type;
+	h->client_asked = choice.ask_client;
+	raw = choice.suite->credential == SUITE_CERTIFICATE && choice.server_type == CERTIFICATE_RAW_KEY;
+	h->ssl = wolfSSL_new(raw ? h->tls->raw_ctx : h->tls->ctx);
 	if (!h->ssl || set_up(h, &choice) || acknowledge_server_name(h))
 		return refuse_internal(h, "out of memory for the handshake");
 	state = feed_message(h, m);
@@ -548,7 +572,7 @@ unsigned int handshake_psk_key(WOLFSSL *ssl, const char *identity, unsigned char
 /* An empty list is wolfSSL's to judge: whether a certificate is required it knows. */
 static bool shows_certificate(const struct handshake *h, const struct assembly_message *m)
 {
-	return h->tls->client_certificate != CONFIG_CLIENT_CERTIFICATE_NONE && m->body_len > 3;
+	return h->client_asked && m->body_len > 3;
 }
 
 static enum handshake_state check_certificate(struct handshake *h, const struct assembly_message *m)
@@ -562,7 +586,8 @@ static enum handshake_state check_certificate(struct handshake *h, const struct 
 		h->proof = calloc(1, sizeof *h->proof);
 	if (!h->proof)
 		return refuse(h, REFUSED_INTERNAL, ALERT_INTERNAL_ERROR, "internal: out of memory");
-	ret = client_certificate_check(&h->certificate, h->tls, body, m->body_len, h->proof, &h->refusal);
+	ret = client_certificate_check(&h->certificate, h->tls, h->client_type, body, m->body_len, h->proof,
+				       &h->refusal);
 	if (ret == -EAGAIN)
 		return wait_for(h, "the credential store");
 	h->certificate_good = ret == 1;

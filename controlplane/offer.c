@@ -17,6 +17,8 @@ enum extension_type {
 	EXTENSION_GROUPS = 10,
 	EXTENSION_POINT_FORMATS = 11,
 	EXTENSION_SIGNATURE_ALGORITHMS = 13,
+	EXTENSION_CLIENT_CERTIFICATE_TYPE = 19,
+	EXTENSION_SERVER_CERTIFICATE_TYPE = 20,
 	EXTENSION_ENCRYPT_THEN_MAC = 22,
 	EXTENSION_EXTENDED_MASTER_SECRET = 23,
 	EXTENSION_SUPPORTED_VERSIONS = 43,
@@ -147,6 +149,15 @@ static bool read_server_name(struct bytes body, struct bytes *name)
 	       name->len > 0 && name->len <= 255;
 }
 
+/* RFC 7250 3: a list of at least one type, of one byte each. */
+static bool read_types(struct bytes body, struct bytes *types)
+{
+	struct reader r = {.at = body.at, .end = body.at + body.len};
+
+	*types = read_vector(&r, 1);
+	return !r.short_of && r.at == r.end && types->len > 0;
+}
+
 static bool read_cid(struct bytes body, struct bytes *cid)
 {
 	struct reader r = {.at = body.at, .end = body.at + body.len};
@@ -184,6 +195,12 @@ static bool read_extension(unsigned type, struct bytes body, struct offer *offer
 		break;
 	case EXTENSION_SIGNATURE_ALGORITHMS:
 		fits = read_list(body, 2, &offer->signature_algorithms);
+		break;
+	case EXTENSION_CLIENT_CERTIFICATE_TYPE:
+		fits = read_types(body, &offer->client_types);
+		break;
+	case EXTENSION_SERVER_CERTIFICATE_TYPE:
+		fits = read_types(body, &offer->server_types);
 		break;
 	case EXTENSION_CONNECTION_ID:
 		fits = read_cid(body, &offer->cid);
@@ -291,6 +308,7 @@ static bool needs_curve(const struct suite *s)
 /* Why a suite cannot be negotiated; text NULL: it can. */
 struct obstacle {
 	enum refusal_cause cause;
+	enum alert_description alert;
 	const char *text;
 };
 
@@ -316,27 +334,94 @@ static bool signatures_are_sha1(struct bytes list)
 	return true;
 }
 
-static struct obstacle suite_obstacle(const struct offer *offer, const struct offer_policy *policy,
-				      const struct suite *s)
+/* RFC 7250 4.1: without the extension it is X.509. */
+static struct bytes types_of(struct bytes offered)
 {
+	static const uint8_t x509[] = {CERTIFICATE_X509};
+
+	return offered.at ? offered : (struct bytes){.at = x509, .len = sizeof x509};
+}
+
+/* Ours, in the order of the client. */
+static struct obstacle choose_server_type(const struct offer *offer, const struct offer_policy *policy,
+					  struct offer_choice *choice)
+{
+	struct bytes types = types_of(offer->server_types);
+	bool have_one = false;
+
+	for (unsigned i = 0; i < types.len; i++) {
+		uint16_t curve = types.at[i] == CERTIFICATE_X509      ? policy->certificate_curve
+				 : types.at[i] == CERTIFICATE_RAW_KEY ? policy->raw_key_curve
+								      : 0;
+
+		if (!curve)
+			continue;
+		have_one = true;
+		if (offer->groups.at && !list_has(offer->groups, curve))
+			continue;
+		choice->server_type = types.at[i];
+		return (struct obstacle){0};
+	}
+	if (have_one)
+		return (struct obstacle){REFUSED_CURVE, ALERT_HANDSHAKE_FAILURE,
+					 "offers curves, but not the curve of our certificate"};
+	return (struct obstacle){REFUSED_CERTIFICATE_TYPE, ALERT_UNSUPPORTED_CERTIFICATE,
+				 memchr(types.at, CERTIFICATE_RAW_KEY, types.len)
+					 ? "takes a raw public key from us only, and there is none"
+					 : "takes an X.509 certificate from us only, and there is none"};
+}
+
+/* The client's. wolfSSL reads a raw public key only from a client that offers nothing else. */
+static struct obstacle choose_client_type(const struct offer *offer, const struct offer_policy *policy,
+					  struct offer_choice *choice)
+{
+	struct bytes types = types_of(offer->client_types);
+	bool raw = memchr(types.at, CERTIFICATE_RAW_KEY, types.len);
+
+	choice->client_type = CERTIFICATE_X509;
+	choice->ask_client = policy->ask_client;
+	if (!policy->ask_client || (policy->client_x509 && memchr(types.at, CERTIFICATE_X509, types.len)))
+		return (struct obstacle){0};
+	choice->client_type = CERTIFICATE_RAW_KEY;
+	if (policy->client_raw_key && raw && types.len == 1)
+		return (struct obstacle){0};
+	/* Whoever says nothing of types may have no certificate at all. */
+	choice->ask_client = false;
+	if (!offer->client_types.at && !policy->client_required)
+		return (struct obstacle){0};
+	if (policy->client_raw_key && raw)
+		return (struct obstacle){REFUSED_CERTIFICATE_TYPE, ALERT_UNSUPPORTED_CERTIFICATE,
+					 "offers a raw public key among other certificates, and only the raw "
+					 "public key could be taken: it must offer nothing else"};
+	return (struct obstacle){
+		REFUSED_CERTIFICATE_TYPE, ALERT_UNSUPPORTED_CERTIFICATE,
+		raw ? "offers to show a raw public key, and none is taken"
+		    : "offers to show an X.509 certificate, and only raw public keys are taken"};
+}
+
+static struct obstacle suite_obstacle(const struct offer *offer, const struct offer_policy *policy,
+				      const struct suite *s, struct offer_choice *choice)
+{
+	struct obstacle obstacle;
+
 	/* RFC 8422 5.1: without the extension the choice is ours; with it, it binds certificates too. */
 	if (needs_curve(s) && offer->groups.at &&
 	    !lists_meet(offer->groups, groups, sizeof groups / sizeof groups[0]))
 		return (struct obstacle){curves_are_short(offer->groups) ? REFUSED_CURVE_SHORT
 									 : REFUSED_CURVE,
+					 ALERT_HANDSHAKE_FAILURE,
 					 "offers no elliptic curve of 256 bits or more that is enabled"};
-	if (s->credential == SUITE_CERTIFICATE && offer->groups.at &&
-	    !list_has(offer->groups, policy->certificate_curve))
-		return (struct obstacle){REFUSED_CURVE,
-					 "offers curves, but not the curve of our certificate"};
+	if (s->credential != SUITE_CERTIFICATE)
+		return (struct obstacle){0};
 	/* RFC 5246 7.4.1.4.1: without the extension it can do SHA-1 only, which is never used (RFC 9155). */
-	if (s->credential == SUITE_CERTIFICATE &&
-	    !lists_meet(offer->signature_algorithms, signatures, sizeof signatures / sizeof signatures[0]))
+	if (!lists_meet(offer->signature_algorithms, signatures, sizeof signatures / sizeof signatures[0]))
 		return (struct obstacle){
 			signatures_are_sha1(offer->signature_algorithms) ? REFUSED_SIGNATURE_SHA1
 									 : REFUSED_SIGNATURE,
+			ALERT_HANDSHAKE_FAILURE,
 			"offers no signature algorithm that is enabled (ECDSA with SHA-256 or better)"};
-	return (struct obstacle){0};
+	obstacle = choose_server_type(offer, policy, choice);
+	return obstacle.text ? obstacle : choose_client_type(offer, policy, choice);
 }
 
 static void describe_suites(const struct offer *offer, struct refusal *refusal)
@@ -387,16 +472,15 @@ bool offer_choose(const struct offer *offer, const struct offer_policy *policy, 
 
 		if (!list_has(offer->suites, s->id))
 			continue;
-		obstacle = suite_obstacle(offer, policy, s);
-		if (!obstacle.text) {
-			*choice = (struct offer_choice){
-				.suite = s, .first_common = !common, .take_cid = cid_fits(offer, policy, s)};
+		*choice = (struct offer_choice){
+			.suite = s, .first_common = !common, .take_cid = cid_fits(offer, policy, s)};
+		obstacle = suite_obstacle(offer, policy, s, choice);
+		if (!obstacle.text)
 			return true;
-		}
 		common = true;
 	}
 	if (common)
-		return refuse(refusal, obstacle.cause, ALERT_HANDSHAKE_FAILURE, obstacle.text);
+		return refuse(refusal, obstacle.cause, obstacle.alert, obstacle.text);
 	refusal->alert = ALERT_HANDSHAKE_FAILURE;
 	describe_suites(offer, refusal);
 	return false;

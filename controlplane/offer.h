@@ -48,18 +48,27 @@ struct offer {
 	struct bytes server_name; /* host_name, without its length */
 	struct bytes groups;
 	struct bytes signature_algorithms;
+	struct bytes client_types; /* of certificates that it can show: RFC 7250 */
+	struct bytes server_types; /* that it takes from us */
 	struct bytes cid; /* the CID that the client wants in what we send; zero length is an offer too */
 	uint16_t version;
 	bool encrypt_then_mac, extended_master_secret;
 };
+
+/* RFC 7250 and the registry of TLS certificate types. */
+enum certificate_type { CERTIFICATE_X509 = 0, CERTIFICATE_RAW_KEY = 2 };
 
 /* What we can do and insist on. */
 struct offer_policy {
 	const struct suite *const *suites; /* in order of preference */
 	unsigned suites_count;
 	uint16_t certificate_curve; /* that our certificate's key is on; 0: no certificate */
-	bool require_ems;           /* RFC 7627 */
-	unsigned cid_len_max;       /* longest CID of a peer that can be taken up */
+	uint16_t raw_key_curve;     /* the same for our raw public key */
+	bool ask_client;            /* for its certificate; then at least one of these: */
+	bool client_x509, client_raw_key;
+	bool client_required; /* it must be able to show one */
+	bool require_ems;     /* RFC 7627 */
+	unsigned cid_len_max; /* longest CID of a peer that can be taken up */
 };
 
 /* What a handshake with this offer will come to. */
@@ -67,6 +76,9 @@ struct offer_choice {
 	const struct suite *suite;
 	bool first_common; /* it is also the first of our list that the client names */
 	bool take_cid;     /* RFC 9146 may be negotiated */
+	/* Of a suite with certificates: what we show, whether the client is asked, and for what. */
+	enum certificate_type server_type, client_type;
+	bool ask_client;
 };
 
 /* Reads the body of a ClientHello. False with *refusal filled when it is malformed (decode_error), of a

@@ -33,6 +33,7 @@
 	X(PSK_UNKNOWN, "psk_unknown", "a PSK identity that is not in the store")                             \
 	X(PSK_IDENTITY, "psk_identity", "a PSK identity that is too long or none")                           \
 	X(WRONG_KEY, "wrong_key", "a Finished that does not open or fit: another key")                       \
+	X(CERTIFICATE_TYPE, "certificate_type", "no kind of certificate (X.509, raw public key) in common")  \
 	X(NO_CERTIFICATE, "no_certificate", "no certificate where one is required")                          \
 	X(UNKNOWN_ROOT, "unknown_root", "a certificate chain that ends at no trust anchor")                  \
 	X(EXPIRED, "certificate_expired", "a certificate that has expired")                                  \

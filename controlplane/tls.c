@@ -12,6 +12,9 @@
 #include "controlplane/certificate.h"
 #include "controlplane/chain.h"
 #include "controlplane/handshake.h"
+#include "controlplane/log.h"
+#include "controlplane/ni.h"
+#include "controlplane/raw_key.h"
 
 enum { ECC_BITS_MIN = 256, RSA_BITS_MIN = 2048, CIPHER_LIST_MAX = 1024 };
 
@@ -104,7 +107,7 @@ static bool has_psk(const struct tls *t)
  * certificate mode, and one without keys never into PSK mode. */
 static bool suite_possible(const struct tls *t, const struct config_tls *c, const struct suite *s)
 {
-	return s->credential == SUITE_PSK ? has_psk(t) : c->certificate != NULL;
+	return s->credential == SUITE_PSK ? has_psk(t) : c->certificate || c->raw_key;
 }
 
 static void choose_suites(struct tls *t, const struct config_tls *c)
@@ -142,24 +145,16 @@ static struct place_text place_of(const struct tls *t)
 	return p;
 }
 
-static int set_suites(struct tls *t, const struct config_tls *c, char *error, size_t error_len)
+static int take_suites(const struct tls *t, WOLFSSL_CTX *ctx, char *error, size_t error_len)
 {
 	char list[CIPHER_LIST_MAX] = "";
 	size_t used = 0;
 
-	choose_suites(t, c);
-	if (t->policy.suites_count == 0) {
-		snprintf(error, error_len,
-			 "%ssuites: none of them can be used; those with pre-shared keys need a credential "
-			 "store, those with certificates need %scertificate",
-			 place_of(t).text, place_of(t).text);
-		return -EINVAL;
-	}
 	for (unsigned i = 0; i < t->policy.suites_count; i++) {
 		const struct suite *s = t->suites[i];
 
 		/* Each alone first: in a list wolfSSL passes over what it does not know. */
-		if (wolfSSL_CTX_set_cipher_list(t->ctx, s->wolfssl_name) != WOLFSSL_SUCCESS) {
+		if (wolfSSL_CTX_set_cipher_list(ctx, s->wolfssl_name) != WOLFSSL_SUCCESS) {
 			snprintf(error, error_len, "%ssuites: this build of wolfSSL does not have %s",
 				 place_of(t).text, s->name);
 			return -ENOTSUP;
@@ -171,11 +166,27 @@ static int set_suites(struct tls *t, const struct config_tls *c, char *error, si
 			return -E2BIG;
 		}
 	}
-	if (wolfSSL_CTX_set_cipher_list(t->ctx, list) != WOLFSSL_SUCCESS) {
+	if (wolfSSL_CTX_set_cipher_list(ctx, list) != WOLFSSL_SUCCESS) {
 		snprintf(error, error_len, "%ssuites: wolfSSL does not take %s", place_of(t).text, list);
 		return -ENOTSUP;
 	}
 	return 0;
+}
+
+static int set_suites(struct tls *t, const struct config_tls *c, char *error, size_t error_len)
+{
+	int ret;
+
+	choose_suites(t, c);
+	if (t->policy.suites_count == 0) {
+		snprintf(error, error_len,
+			 "%ssuites: none of them can be used; those with pre-shared keys need a credential "
+			 "store, those with certificates need %scertificate or %sraw_key",
+			 place_of(t).text, place_of(t).text, place_of(t).text);
+		return -EINVAL;
+	}
+	ret = take_suites(t, t->ctx, error, error_len);
+	return ret == 0 && t->raw_ctx ? take_suites(t, t->raw_ctx, error, error_len) : ret;
 }
 
 /* ---- certificates */
@@ -221,31 +232,87 @@ static int load_certificate(struct tls *t, const struct config_tls *c, char *err
 	return 0;
 }
 
-/* FAIL_EXCEPT_PSK: a client that uses a PSK suite has no certificate, and needs none. */
-static int set_client_certificates(struct tls *t, const struct config_tls *c, char *error, size_t error_len)
+static int load_raw_key(struct tls *t, const struct config_tls *c, char *error, size_t error_len)
 {
-	int mode = WOLFSSL_VERIFY_PEER;
+	struct raw_key key;
+	char why[256] = "", name[NI_TEXT_MAX];
+
+	if (!c->raw_key)
+		return 0;
+	t->raw_ctx = wolfSSL_CTX_new(wolfDTLSv1_2_server_method());
+	if (!t->raw_ctx)
+		return -ENOMEM;
+	if (!raw_key_of_file(c->raw_key, &key, why, sizeof why)) {
+		snprintf(error, error_len, "%sraw_key: %s", place_of(t).text, why);
+		return -EINVAL;
+	}
+	if (wolfSSL_CTX_use_certificate_buffer(t->raw_ctx, key.info, key.info_len, WOLFSSL_FILETYPE_ASN1) !=
+		    WOLFSSL_SUCCESS ||
+	    wolfSSL_CTX_use_PrivateKey_file(t->raw_ctx, c->raw_key, WOLFSSL_FILETYPE_PEM) !=
+		    WOLFSSL_SUCCESS) {
+		snprintf(error, error_len, "%sraw_key: wolfSSL cannot use the key in %s", place_of(t).text,
+			 c->raw_key);
+		return -EINVAL;
+	}
+	t->policy.raw_key_curve = key.curve;
+	/* Devices pin it. */
+	log_write(LOG_LEVEL_INFO, "%sraw_key: its public key is %s", place_of(t).text,
+		  ni_text(key.digest, sizeof key.digest, name));
+	return 0;
+}
+
+/* A raw public key is taken only when the store knows it. */
+static bool can_know_raw_keys(const struct tls *t)
+{
+	return t->credentials.ops && t->credentials.ops->find &&
+	       (!t->tenant[0] || !t->credentials.default_only);
+}
+
+static int load_trust(struct tls *t, const struct config_tls *c, char *error, size_t error_len)
+{
 	char why[256];
 
-	t->client_certificate = c->client_certificate;
-	t->registrees = c->registrees;
-	if (c->client_certificate == CONFIG_CLIENT_CERTIFICATE_NONE || !c->certificate) {
-		wolfSSL_CTX_set_verify(t->ctx, WOLFSSL_VERIFY_NONE, NULL);
+	if (!c->trust_anchors && can_know_raw_keys(t))
 		return 0;
-	}
 	if (!c->trust_anchors) {
-		snprintf(error, error_len, "%strust_anchors is missing: client certificates need it",
-			 place_of(t).text);
+		snprintf(
+			error, error_len,
+			"%strust_anchors is missing: client certificates need it, or a credential store that "
+			"holds raw public keys",
+			place_of(t).text);
 		return -EINVAL;
 	}
 	t->trust = trust_new(c->trust_anchors, why, sizeof why);
-	if (!t->trust) {
-		snprintf(error, error_len, "%strust_anchors: %s", place_of(t).text, why);
-		return -EINVAL;
+	if (t->trust)
+		return 0;
+	snprintf(error, error_len, "%strust_anchors: %s", place_of(t).text, why);
+	return -EINVAL;
+}
+
+/* FAIL_EXCEPT_PSK: a client that uses a PSK suite has no certificate, and needs none. */
+static int set_client_certificates(struct tls *t, const struct config_tls *c, char *error, size_t error_len)
+{
+	bool required = c->client_certificate == CONFIG_CLIENT_CERTIFICATE_REQUIRED;
+	int mode = WOLFSSL_VERIFY_PEER | (required ? WOLFSSL_VERIFY_FAIL_EXCEPT_PSK : 0), ret;
+
+	t->client_certificate = c->client_certificate;
+	t->registrees = c->registrees;
+	if (c->client_certificate == CONFIG_CLIENT_CERTIFICATE_NONE || (!c->certificate && !c->raw_key)) {
+		wolfSSL_CTX_set_verify(t->ctx, WOLFSSL_VERIFY_NONE, NULL);
+		if (t->raw_ctx)
+			wolfSSL_CTX_set_verify(t->raw_ctx, WOLFSSL_VERIFY_NONE, NULL);
+		return 0;
 	}
-	if (c->client_certificate == CONFIG_CLIENT_CERTIFICATE_REQUIRED)
-		mode |= WOLFSSL_VERIFY_FAIL_EXCEPT_PSK;
+	ret = load_trust(t, c, error, error_len);
+	if (ret)
+		return ret;
+	t->policy.ask_client = true;
+	t->policy.client_required = required;
+	t->policy.client_x509 = t->trust != NULL;
+	t->policy.client_raw_key = can_know_raw_keys(t);
 	wolfSSL_CTX_set_verify(t->ctx, mode, handshake_verify_certificate);
+	if (t->raw_ctx)
+		wolfSSL_CTX_set_verify(t->raw_ctx, mode, handshake_verify_certificate);
 	return 0;
 }
 
@@ -270,15 +337,15 @@ static int set_groups(WOLFSSL_CTX *ctx)
 }
 
 /* Resumption is off: a resumed session would come without its proven identity. */
-static int set_common(struct tls *t)
+static int set_common(const struct tls *t, WOLFSSL_CTX *ctx)
 {
-	if (wolfSSL_CTX_set_group_messages(t->ctx) != WOLFSSL_SUCCESS ||
-	    wolfSSL_CTX_set_session_cache_mode(t->ctx, WOLFSSL_SESS_CACHE_OFF) != WOLFSSL_SUCCESS ||
-	    wolfSSL_CTX_NoTicketTLSv12(t->ctx) != WOLFSSL_SUCCESS)
+	if (wolfSSL_CTX_set_group_messages(ctx) != WOLFSSL_SUCCESS ||
+	    wolfSSL_CTX_set_session_cache_mode(ctx, WOLFSSL_SESS_CACHE_OFF) != WOLFSSL_SUCCESS ||
+	    wolfSSL_CTX_NoTicketTLSv12(ctx) != WOLFSSL_SUCCESS)
 		return -ENOTSUP;
 	if (has_psk(t))
-		wolfSSL_CTX_set_psk_server_callback(t->ctx, handshake_psk_key);
-	return set_groups(t->ctx);
+		wolfSSL_CTX_set_psk_server_callback(ctx, handshake_psk_key);
+	return set_groups(ctx);
 }
 
 struct tls *tls_new(const struct config *config, const struct config_tls *options, const char *tenant,
@@ -301,10 +368,10 @@ struct tls *tls_new(const struct config *config, const struct config_tls *option
 	t->ctx = wolfSSL_CTX_new(wolfDTLSv1_2_server_method());
 	if (!t->ctx)
 		goto err;
-	if (load_certificate(t, options, error, error_len) ||
+	if (load_certificate(t, options, error, error_len) || load_raw_key(t, options, error, error_len) ||
 	    set_client_certificates(t, options, error, error_len) || set_suites(t, options, error, error_len))
 		goto err;
-	if (set_common(t)) {
+	if (set_common(t, t->ctx) || (t->raw_ctx && set_common(t, t->raw_ctx))) {
 		snprintf(error, error_len, "this build of wolfSSL lacks what Sluice needs");
 		goto err;
 	}
@@ -319,6 +386,7 @@ void tls_free(struct tls *t)
 	if (!t)
 		return;
 	wolfSSL_CTX_free(t->ctx);
+	wolfSSL_CTX_free(t->raw_ctx);
 	trust_free(t->trust);
 	free(t);
 }

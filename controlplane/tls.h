@@ -26,13 +26,14 @@ struct trust;
 struct tls {
 	char tenant[TENANT_MAX + 1]; /* "": the default one */
 	unsigned place;              /* among the tenants */
-	WOLFSSL_CTX *ctx;
+	WOLFSSL_CTX *ctx;            /* with the X.509 certificate, if there is one */
+	WOLFSSL_CTX *raw_ctx;        /* with the raw public key (RFC 7250); NULL: there is none */
 	const struct suite *suites[TLS_SUITES_MAX];
 	struct offer_policy policy; /* its suites are those above */
 	struct credentials credentials;
 	enum config_client_certificate client_certificate;
 	enum config_registrees registrees;
-	struct trust *trust;     /* for client certificates; NULL: none are asked for */
+	struct trust *trust;     /* for client certificates; NULL: no X.509 certificate is taken */
 	bool reveal_unknown_psk; /* RFC 4279 2: with unknown_psk_identity */
 	bool take_cid;           /* RFC 9146 when the client offers it */
 	char *const *exporters;  /* labels whose values go with SESSION_UP: exporter.h */

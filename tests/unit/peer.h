@@ -14,6 +14,12 @@ struct peer_options {
 	const char *ca, *certificate, *key; /* PEM files; NULL: none */
 	const char *signature_algorithms;   /* OpenSSL */
 	const char *groups;                 /* OpenSSL */
+	/* wolfSSL, RFC 7250: a public key to show instead of a certificate, in DER, and its PEM file */
+	const uint8_t *raw_info;
+	size_t raw_info_len;
+	const char *raw_key;
+	/* wolfSSL: what it takes from the server, preferred first: 'x' and 'r'; NULL: does not say */
+	const char *server_types;
 	const char *server_name;
 	const uint8_t *cid; /* wolfSSL: of what the server sends; cid_len may be 0 */
 	size_t cid_len;

@@ -47,6 +47,32 @@ static unsigned int give_psk(WOLFSSL *ssl, const char *hint, char *identity, uns
 	return (unsigned int)p->options->psk_len;
 }
 
+static int take_any(int verified, WOLFSSL_X509_STORE_CTX *store)
+{
+	return 1;
+}
+
+static void set_raw_key(WOLFSSL_CTX *ctx, const struct peer_options *o)
+{
+	const char raw = WOLFSSL_CERT_TYPE_RPK;
+
+	assert(wolfSSL_CTX_use_certificate_buffer(ctx, o->raw_info, (long)o->raw_info_len,
+						  WOLFSSL_FILETYPE_ASN1) == WOLFSSL_SUCCESS);
+	assert(wolfSSL_CTX_use_PrivateKey_file(ctx, o->raw_key, WOLFSSL_FILETYPE_PEM) == WOLFSSL_SUCCESS);
+	assert(wolfSSL_CTX_set_client_cert_type(ctx, &raw, 1) == WOLFSSL_SUCCESS);
+}
+
+static void set_server_types(WOLFSSL_CTX *ctx, const char *types)
+{
+	char numbers[2];
+	int count = (int)strlen(types);
+
+	for (int i = 0; i < count && i < 2; i++)
+		numbers[i] = types[i] == 'r' ? WOLFSSL_CERT_TYPE_RPK : WOLFSSL_CERT_TYPE_X509;
+	assert(wolfSSL_CTX_set_server_cert_type(ctx, numbers, count) == WOLFSSL_SUCCESS);
+	wolfSSL_CTX_set_verify(ctx, WOLFSSL_VERIFY_PEER, take_any);
+}
+
 static void set_credentials(WOLFSSL_CTX *ctx, const struct peer_options *o)
 {
 	if (o->psk_identity)
@@ -57,6 +83,10 @@ static void set_credentials(WOLFSSL_CTX *ctx, const struct peer_options *o)
 		assert(wolfSSL_CTX_use_certificate_chain_file(ctx, o->certificate) == WOLFSSL_SUCCESS);
 		assert(wolfSSL_CTX_use_PrivateKey_file(ctx, o->key, WOLFSSL_FILETYPE_PEM) == WOLFSSL_SUCCESS);
 	}
+	if (o->raw_key)
+		set_raw_key(ctx, o);
+	if (o->server_types)
+		set_server_types(ctx, o->server_types);
 	assert(wolfSSL_CTX_set_cipher_list(ctx, o->ciphers) == WOLFSSL_SUCCESS);
 	if (o->without_ems)
 		assert(wolfSSL_CTX_DisableExtendedMasterSecret(ctx) == WOLFSSL_SUCCESS);

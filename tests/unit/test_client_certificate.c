@@ -55,10 +55,10 @@ static int check(const struct subject *s, struct proof *proof, struct refusal *r
 	body[2] = (uint8_t)len;
 	memset(proof, 0, sizeof *proof);
 	memset(refusal, 0, sizeof *refusal);
-	ret = client_certificate_check(&kept, &tls, body, len + 3, proof, refusal);
+	ret = client_certificate_check(&kept, &tls, CERTIFICATE_X509, body, len + 3, proof, refusal);
 	while (ret == -EAGAIN) {
 		rows.fault = 0;
-		ret = client_certificate_check(&kept, &tls, body, len + 3, proof, refusal);
+		ret = client_certificate_check(&kept, &tls, CERTIFICATE_X509, body, len + 3, proof, refusal);
 	}
 	client_certificate_free(kept);
 	return ret;
@@ -180,7 +180,8 @@ static void test_malformed(void **state)
 		struct refusal refusal = {0};
 		struct proof proof = {0};
 
-		assert_int_equal(client_certificate_check(&kept, &tls, bodies[i], lens[i], &proof, &refusal),
+		assert_int_equal(client_certificate_check(&kept, &tls, CERTIFICATE_X509, bodies[i], lens[i],
+							  &proof, &refusal),
 				 0);
 		assert_true(refusal.text[0]);
 		client_certificate_free(kept);

@@ -268,6 +268,79 @@ static void test_choice(void **state)
 	assert_int_equal(refusal.cause, REFUSED_NO_EMS);
 }
 
+/* RFC 7250: each direction on its own. Lists as they stand in the extensions; NULL: not there. */
+static void test_certificate_types(void **state)
+{
+	enum { BOTH = 3, X509 = 1, RAW = 2, NOBODY = 0 };
+	static const struct {
+		const char *client, *server; /* with their lengths; 'x' stands for X.509, 'r' for raw keys */
+		uint8_t ours, theirs;        /* what there is to show and what is taken */
+		bool required;
+		char shown, taken; /* 0: refused; '-': nobody is asked */
+	} cases[] = {
+		{NULL, NULL, BOTH, BOTH, true, 'x', 'x'},    {NULL, "r", BOTH, BOTH, true, 'r', 'x'},
+		{"r", NULL, BOTH, BOTH, true, 'x', 'r'},     {"r", "r", BOTH, BOTH, true, 'r', 'r'},
+		{"x", "rx", BOTH, BOTH, true, 'r', 'x'},     {"x", "xr", BOTH, BOTH, true, 'x', 'x'},
+		{"x", "xr", RAW, BOTH, true, 'r', 'x'},      {"x", "rx", X509, BOTH, true, 'x', 'x'},
+		{"x", "?rx", X509, BOTH, true, 'x', 'x'},    {"x", "r", X509, BOTH, true, 0, 0},
+		{"x", NULL, RAW, BOTH, true, 0, 0},          {"x", "?", BOTH, BOTH, true, 0, 0},
+		{"rx", NULL, X509, BOTH, true, 'x', 'x'},    {"rx", NULL, X509, X509, true, 'x', 'x'},
+		{"rx", NULL, X509, RAW, true, 0, 0},         {"rx", NULL, X509, RAW, false, 0, 0},
+		{"r", NULL, X509, X509, true, 0, 0},         {"r", NULL, X509, X509, false, 0, 0},
+		{NULL, NULL, X509, RAW, true, 0, 0},         {NULL, NULL, X509, RAW, false, 'x', '-'},
+		{"?", NULL, X509, BOTH, true, 0, 0},         {"r", NULL, X509, NOBODY, false, 'x', '-'},
+		{NULL, NULL, X509, NOBODY, false, 'x', '-'},
+	};
+	static const uint16_t suites[] = {0xc0ae};
+
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		const struct suite *ours[] = {suite_by_id(suites[0])};
+		const char *const lists[2] = {cases[i].client, cases[i].server};
+		struct offer_policy policy = {.suites = ours,
+					      .suites_count = 1,
+					      .certificate_curve = cases[i].ours & X509 ? 23 : 0,
+					      .raw_key_curve = cases[i].ours & RAW ? 23 : 0,
+					      .ask_client = cases[i].theirs != NOBODY,
+					      .client_x509 = cases[i].theirs & X509,
+					      .client_raw_key = cases[i].theirs & RAW,
+					      .client_required = cases[i].required};
+		struct refusal refusal = {0};
+		struct offer_choice c;
+		struct offer offer;
+
+		hello_begin(&h, 0xfefd, suites, 1);
+		add(&h, 13, "\x00\x02\x04\x03", 4);
+		for (int side = 0; side < 2; side++) {
+			char list[8];
+			int len = lists[side] ? (int)strlen(lists[side]) : 0;
+
+			list[0] = (char)len;
+			for (int at = 0; at < len; at++)
+				list[at + 1] = lists[side][at] == 'x' ? 0 : lists[side][at] == 'r' ? 2 : 77;
+			if (len > 0)
+				add(&h, side == 0 ? 19 : 20, list, (size_t)len + 1);
+		}
+		offer = expect_read();
+		if (!cases[i].shown) {
+			assert_false(offer_choose(&offer, &policy, &c, &refusal));
+			assert_int_equal(refusal.alert, ALERT_UNSUPPORTED_CERTIFICATE);
+			assert_int_equal(refusal.cause, REFUSED_CERTIFICATE_TYPE);
+			continue;
+		}
+		assert_true(offer_choose(&offer, &policy, &c, &refusal));
+		assert_int_equal(c.server_type,
+				 cases[i].shown == 'r' ? CERTIFICATE_RAW_KEY : CERTIFICATE_X509);
+		assert_int_equal(c.ask_client, cases[i].taken != '-');
+		if (c.ask_client)
+			assert_int_equal(c.client_type,
+					 cases[i].taken == 'r' ? CERTIFICATE_RAW_KEY : CERTIFICATE_X509);
+	}
+	bad_extension(19, "", 0, ALERT_DECODE_ERROR);
+	bad_extension(19, "\x00", 1, ALERT_DECODE_ERROR);
+	bad_extension(20, "\x02\x00", 2, ALERT_DECODE_ERROR);
+	bad_extension(20, "\x01\x00\x02", 3, ALERT_DECODE_ERROR);
+}
+
 static void test_suites_in_words(void **state)
 {
 	static const uint16_t legacy[] = {0x00ff, 0x0004, 0x00a8, 0x000a}, many[60] = {0x1301};
@@ -350,6 +423,7 @@ int main(void)
 		cmocka_unit_test(test_versions),
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_choice),
+		cmocka_unit_test(test_certificate_types),
 		cmocka_unit_test(test_suites_in_words),
 		cmocka_unit_test(test_cid),
 		cmocka_unit_test(test_noise),
