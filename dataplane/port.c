@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { POOL_CACHE = 256 };
+#include "dataplane/pool.h"
 
 /* Virtual ports hand us frames that never saw a wire: their sender may have left the UDP checksum to a NIC
  * that is not there. */
@@ -14,6 +14,18 @@ static bool driver_is_virtual(const char *driver)
 	static const char *const names[] = {"net_tap",    "net_af_packet",   "net_af_xdp", "net_vhost",
 					    "net_virtio", "net_virtio_user", "net_memif",  "net_ring",
 					    "net_pcap",   "net_null"};
+
+	for (unsigned i = 0; i < RTE_DIM(names); i++)
+		if (strcmp(driver, names[i]) == 0)
+			return true;
+	return false;
+}
+
+/* Of these, the ones that take and give packets by copying, and so do not care where a buffer lies. */
+static bool driver_copies(const char *driver)
+{
+	static const char *const names[] = {"net_tap",  "net_af_packet", "net_vhost",
+					    "net_ring", "net_pcap",      "net_null"};
 
 	for (unsigned i = 0; i < RTE_DIM(names); i++)
 		if (strcmp(driver, names[i]) == 0)
@@ -52,8 +64,8 @@ static int make_pools(struct port *port, const struct config *c, char *error, si
 		char name[RTE_MEMPOOL_NAMESIZE];
 
 		snprintf(name, sizeof(name), "mbufs_%u", i);
-		port->pools[i] = rte_pktmbuf_pool_create(name, c->port.mbufs, POOL_CACHE, 0,
-							 (uint16_t)RTE_ALIGN(room, 64), SOCKET_ID_ANY);
+		port->pools[i] = pool_new(name, c->port.mbufs, (uint16_t)RTE_ALIGN(room, 64),
+					  driver_copies(port->driver));
 		if (!port->pools[i]) {
 			snprintf(error, error_len,
 				 "no memory for %u packet buffers of %u bytes for worker %u (%s): lower "
