@@ -19,6 +19,7 @@
 enum {
 	MAIL_PER_TURN = 64, /* of one worker, before timers and the others get their turn */
 	EVENTS_MAX = 16,
+	ANSWERS_PER_TURN = 8, /* times that a store is asked whether there are more */
 	LOG_LINES_PER_SECOND = 20,
 	SLEEP_MS_MAX = 1000,
 	SLEEP_MS_FULL = 1, /* while a mailbox is full */
@@ -124,8 +125,12 @@ static void process_store(struct control *c)
 	if (!c->store_ready && c->now_ns < credentials->ops->deadline(credentials->store))
 		return;
 	c->store_ready = false;
-	if (credentials->ops->process(credentials->store, c->now_ns) > 0)
+	/* Again at once: what is told now is for those who wait now, not for who comes next. */
+	for (unsigned i = 0; i < ANSWERS_PER_TURN; i++) {
+		if (credentials->ops->process(credentials->store, c->now_ns) == 0)
+			return;
 		negotiate_answered(c);
+	}
 }
 
 static void run_timers(struct control *c)
