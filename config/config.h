@@ -14,6 +14,12 @@ enum { CONFIG_FILE_MAX = 256 * 1024 /* bytes */, CONFIG_TENANTS_MAX = 256 };
 
 enum config_idle { CONFIG_IDLE_SLEEP, CONFIG_IDLE_POLL };
 enum config_unknown_server_name { CONFIG_UNKNOWN_SERVER_NAME_DEFAULT, CONFIG_UNKNOWN_SERVER_NAME_REFUSE };
+/* What becomes of live sessions whose credential is removed or replaced. */
+enum config_credential_removed {
+	CONFIG_CREDENTIAL_REMOVED_DROP,
+	CONFIG_CREDENTIAL_REMOVED_KEEP,
+	CONFIG_CREDENTIAL_REMOVED_REHANDSHAKE
+};
 enum config_client_certificate {
 	CONFIG_CLIENT_CERTIFICATE_NONE,
 	CONFIG_CLIENT_CERTIFICATE_OPTIONAL,
@@ -71,7 +77,11 @@ struct config_tls {
 	enum config_registrees registrees; /* must a certificate be that of a registree? */
 	bool require_ems;                  /* RFC 7627 */
 	bool reveal_unknown_psk;           /* RFC 4279 2 */
-	char **exporters;                  /* labels of RFC 5705 */
+	enum config_credential_removed credential_removed;
+	uint32_t rehandshake_s;  /* in which all of them are told to come again */
+	uint32_t handshake_rate; /* of the tenant, per second; 0: no limit */
+	uint32_t sessions_max;   /* of the tenant; 0: no limit */
+	char **exporters;        /* labels of RFC 5705 */
 	unsigned exporters_count;
 	enum config_unknown_server_name unknown_server_name; /* of the section tls only: whose is a hello */
 };

@@ -37,6 +37,7 @@ static const char *const idles[] = {"sleep", "poll", NULL};             /* enum 
 static const char *const registrees[] = {"optional", "required", NULL}; /* its enum */
 static const char *const client_certificates[] = {"none", "optional", "required", NULL}; /* its enum */
 static const char *const unknown_server_names[] = {"default", "refuse", NULL};           /* its enum */
+static const char *const credential_removals[] = {"drop", "keep", "rehandshake", NULL};  /* its enum */
 static const char *const engines[] = {"vaes", "ipsec-mb", "reference", NULL};
 static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
 
@@ -176,6 +177,23 @@ static const struct config_option options[] = {
 	 .help = "Tell a device whose PSK identity is unknown so, with the alert unknown_psk_identity. "
 		 "Otherwise it "
 		 "sees what a wrong key looks like, and nobody can try identities out."},
+	{IN(tls, credential_removed), CHOICE(credential_removals, "drop"),
+	 .help = "What becomes of live sessions whose credential is removed from the store or replaced in "
+		 "it, within "
+		 "a second: drop closes them at once; keep lets them live; rehandshake lets them go on and "
+		 "closes one "
+		 "after the other within rehandshake_s, so that the devices do not all come again in the "
+		 "same second. "
+		 "Closing is a close_notify to the device and an event to the application."},
+	{IN(tls, rehandshake_s), NUMBER(1, 86400, "seconds", "60"),
+	 .help = "Time over which credential_removed: rehandshake spreads the ends of sessions."},
+	{IN(tls, handshake_rate), NUMBER(0, 1000000, "handshakes per second", "0"),
+	 .help = "New handshakes that this tenant is admitted, within handshakes.rate. 0: no limit of its "
+		 "own."},
+	{IN(tls, sessions_max), NUMBER(0, 1000000000, "sessions", "0"),
+	 .help = "Sessions that this tenant can have, within those of the workers; a new one takes the place "
+		 "of its "
+		 "oldest. 0: no limit of its own."},
 	{IN(tls, unknown_server_name), CHOICE(unknown_server_names, "default"), .single = true,
 	 .help = "What becomes of a device that asks for a server name of no tenant: it is one of the "
 		 "default "

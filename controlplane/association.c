@@ -178,6 +178,7 @@ void association_remove(struct associations *as, struct association *a)
 	leave_chain(as, a);
 	drop_flight(as, a);
 	end_retry(as, a);
+	standing_remove(a->standing);
 	as->count--;
 	free(a);
 }

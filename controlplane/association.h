@@ -8,6 +8,7 @@
 #include <sys/queue.h>
 
 #include "controlplane/flight.h"
+#include "controlplane/standing.h"
 #include "dataplane/address.h"
 #include "ring/sluice.h"
 
@@ -20,6 +21,7 @@ struct association {
 	TAILQ_ENTRY(association) flights; /* while it has its last flight: oldest first */
 	TAILQ_ENTRY(association) retries; /* while its SESSION_UP waits to be announced again */
 	struct association *address_next; /* in the chain of its address */
+	struct standing *standing;        /* goes with it */
 	struct flight last_flight;
 	uint64_t flight_until_ns;
 	uint64_t retry_ns;

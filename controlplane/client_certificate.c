@@ -37,6 +37,7 @@ static int find_by_names(const struct tls *tls, const struct chain *chain, struc
 		if (ret == 1) {
 			proof->id_len = names[i].len;
 			memcpy(proof->id, names[i].text, names[i].len);
+			proof->registered = id;
 		}
 	}
 	return ret;
@@ -126,8 +127,13 @@ static int find_by_key(const struct tls *tls, const struct raw_key *key, struct 
 	proof->credential = SLUICE_CREDENTIAL_RPK;
 	proof->id_len = (uint8_t)strlen(name);
 	memcpy(proof->id, name, proof->id_len);
-	if (proof->registree.identities_count == 0)
+	proof->registered = id;
+	if (proof->registree.identities_count == 0) {
+		uint64_t version = proof->registree.version;
+
 		registree_by_credential(&proof->registree, proof->id, proof->id_len);
+		proof->registree.version = version;
+	}
 	return 1;
 }
 

@@ -130,6 +130,7 @@ static void process_store(struct control *c)
 		if (credentials->ops->process(credentials->store, c->now_ns) == 0)
 			return;
 		negotiate_answered(c);
+		c->revoke.paused = false;
 	}
 }
 
@@ -156,6 +157,7 @@ static int sleep_ms(struct control *c)
 
 	if (c->credentials.ops && c->credentials.ops->deadline)
 		until = earlier(until, c->credentials.ops->deadline(c->credentials.store));
+	until = earlier(until, revoke_deadline(c));
 	until = earlier(until, admin_deadline(c->admin, c->now_ns));
 	until = earlier(until, associations_retry_deadline(c->associations));
 	until = earlier(until, associations_expire_flights(c->associations, c->now_ns));
@@ -239,6 +241,7 @@ static void *control_run(void *argument)
 		busy = read_mail(c);
 		run_timers(c);
 		busy |= application_announce(c);
+		busy |= revoke_turn(c);
 		busy |= admin_turn(c->admin);
 		waiting = false;
 		for (unsigned i = 0; i < c->workers; i++)
@@ -308,6 +311,7 @@ static int make_tables(struct control *c)
 static int load_credentials(struct control *c, char *error, size_t error_len)
 {
 	int ret = tls_global_init();
+	uint64_t slots = 0;
 
 	if (ret) {
 		snprintf(error, error_len, "wolfSSL does not start");
@@ -323,7 +327,16 @@ static int load_credentials(struct control *c, char *error, size_t error_len)
 		return ret;
 	}
 	c->tenants = tenants_new(c->config, c->credentials, error, error_len);
-	return c->tenants ? 0 : -EINVAL;
+	if (!c->tenants)
+		return -EINVAL;
+	for (unsigned i = 0; i < c->workers; i++)
+		slots += c->links[i].slots;
+	c->standings = standings_new(slots, tenants_count(c->tenants));
+	revoke_open(c);
+	if (c->standings)
+		return 0;
+	snprintf(error, error_len, "out of memory for the sessions");
+	return -ENOMEM;
 }
 
 static int open_admin(struct control *c, char *error, size_t error_len)
@@ -414,6 +427,7 @@ void control_free(struct control *c)
 	free(c->watches);
 	attempts_free(c->attempts);
 	associations_free(c->associations);
+	standings_free(c->standings);
 	admit_free(c->admit);
 	for (unsigned i = 0; c->outboxes && i < c->workers; i++)
 		outbox_fini(&c->outboxes[i]);

@@ -79,8 +79,9 @@ struct handshake {
 
 	unsigned finished_failures;
 	uint64_t finished_failed_ns; /* the first time */
-	bool hello_good;             /* wolfSSL accepted the cookie */
-	bool broken;                 /* it did something that must not leave this process */
+	uint64_t now_ns;
+	bool hello_good; /* wolfSSL accepted the cookie */
+	bool broken;     /* it did something that must not leave this process */
 	bool ccs_seen, ccs_fed, done, resend_wanted;
 };
 
@@ -446,6 +447,9 @@ static enum handshake_state take_hello(struct handshake *h, struct assembly_mess
 	if (!offer_read(body, m->body_len, &offer, &h->refusal) || !choose_tenant(h, &offer) ||
 	    !offer_choose(&offer, &h->tls->policy, &choice, &h->refusal))
 		return refuse_aloud(h);
+	if (!tls_admit(h->tls, h->now_ns))
+		return refuse(h, REFUSED_TENANT_RATE, 0,
+			      "more handshakes per second than its tenant's handshake_rate allows");
 	h->client_type = choice.client_type;
 	h->client_asked = choice.ask_client;
 	raw = choice.suite->credential == SUITE_CERTIFICATE && choice.server_type == CERTIFICATE_RAW_KEY;
@@ -834,7 +838,10 @@ static enum handshake_state take_record(struct handshake *h, const uint8_t *reco
 
 enum handshake_state handshake_record(struct handshake *h, const uint8_t *record, size_t len, uint64_t now_ns)
 {
-	enum handshake_state state = take_record(h, record, len, now_ns);
+	enum handshake_state state;
+
+	h->now_ns = now_ns;
+	state = take_record(h, record, len, now_ns);
 
 	return state == HANDSHAKE_GOES_ON && h->waits_for ? HANDSHAKE_WAITING : state;
 }

@@ -41,6 +41,17 @@ struct outcomes {
 	struct refusal_counts refused;
 };
 
+/* How far the changes of the credential store have been carried out: revoke.c. */
+struct revoke {
+	uint64_t number;             /* the last change that was read */
+	uint64_t changed_ns;         /* when there was one */
+	uint64_t next_ns, polled_ns; /* when the store is, and was, asked */
+	bool checking;               /* all sessions are looked at, from here on: */
+	bool paused;                 /* but not before the store is asked or answers */
+	unsigned worker;
+	uint32_t slot;
+};
+
 struct worker_watch {
 	uint64_t polls, since_ns; /* so many turns of its loop since then */
 };
@@ -58,6 +69,8 @@ struct control {
 	struct admit *admit;
 	struct attempts *attempts;
 	struct associations *associations;
+	struct standings *standings;
+	struct revoke revoke;
 	struct application application;
 
 	struct outcomes *outcomes; /* one per tenant, by its place */
@@ -106,6 +119,16 @@ void negotiate_timers(struct control *c);
 void negotiate_ended(struct control *c, const struct mail_ended *mail);
 void negotiate_not_installed(struct control *c, const struct mail_ended *mail);
 void negotiate_moved(struct control *c, const struct mail_moved *mail);
+
+/* revoke.c: the sessions whose credential is removed or replaced. True when there is more to do at once. */
+void revoke_open(struct control *c);
+bool revoke_turn(struct control *c);
+uint64_t revoke_deadline(const struct control *c);
+/* A session has come of this handshake, and its worker knows of it. */
+void revoke_established(struct control *c, struct association *a, const struct attempt *attempt);
+/* Ends a session that is up: close_notify to the device, SESSION_DOWN to the application. Nothing when that
+ * has been asked for already. */
+void revoke_end(struct control *c, struct standing *s, enum sluice_reason reason);
 
 /* application.c: who attaches to the ring, and what it is told. */
 int application_open(struct control *c, char *error, size_t error_len);

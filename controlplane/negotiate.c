@@ -121,6 +121,7 @@ static int hand_over(struct control *c, struct attempt *a, const struct mail_ins
 	while ((record = handshake_held(a->handshake, &at, &held.record_len)))
 		(void)outbox_try(outbox_of(c, a->ref), MAIL_REINJECT, &held, sizeof held, record,
 				 held.record_len);
+	revoke_established(c, as, a);
 	return 0;
 }
 

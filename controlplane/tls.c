@@ -18,6 +18,8 @@
 
 enum { ECC_BITS_MIN = 256, RSA_BITS_MIN = 2048, CIPHER_LIST_MAX = 1024 };
 
+#define SECOND_NS 1000000000ULL
+
 static const struct {
 	int error;
 	enum refusal_cause cause;
@@ -356,6 +358,9 @@ struct tls *tls_new(const struct config *config, const struct config_tls *option
 	snprintf(error, error_len, "out of memory");
 	if (!t)
 		return NULL;
+	t->use = calloc(1, sizeof *t->use);
+	if (!t->use)
+		goto err;
 	snprintf(t->tenant, sizeof t->tenant, "%s", tenant);
 	t->credentials = credentials;
 	t->take_cid = config->sessions.cid;
@@ -364,6 +369,10 @@ struct tls *tls_new(const struct config *config, const struct config_tls *option
 	t->exporters = options->exporters;
 	t->exporters_count = options->exporters_count;
 	t->reveal_unknown_psk = options->reveal_unknown_psk;
+	t->credential_removed = options->credential_removed;
+	t->rehandshake_s = options->rehandshake_s;
+	t->sessions_max = options->sessions_max;
+	t->hello_interval_ns = options->handshake_rate ? SECOND_NS / options->handshake_rate : 0;
 	t->policy.cid_len_max = (unsigned)wolfSSL_dtls_cid_max_size();
 	t->ctx = wolfSSL_CTX_new(wolfDTLSv1_2_server_method());
 	if (!t->ctx)
@@ -385,8 +394,20 @@ void tls_free(struct tls *t)
 {
 	if (!t)
 		return;
+	free(t->use);
 	wolfSSL_CTX_free(t->ctx);
 	wolfSSL_CTX_free(t->raw_ctx);
 	trust_free(t->trust);
 	free(t);
+}
+
+/* A bucket of tokens kept as the time at which it is full: see admit.c. */
+bool tls_admit(const struct tls *t, uint64_t now_ns)
+{
+	uint64_t full_ns = t->use->full_ns > now_ns ? t->use->full_ns : now_ns;
+
+	if (full_ns + t->hello_interval_ns > now_ns + SECOND_NS)
+		return false;
+	t->use->full_ns = full_ns + t->hello_interval_ns;
+	return true;
 }

@@ -23,6 +23,10 @@ struct credentials {
 
 struct trust;
 
+struct tls_use {
+	uint64_t full_ns; /* when the tenant's second's worth of handshakes is there again */
+};
+
 struct tls {
 	char tenant[TENANT_MAX + 1]; /* "": the default one */
 	unsigned place;              /* among the tenants */
@@ -33,10 +37,15 @@ struct tls {
 	struct credentials credentials;
 	enum config_client_certificate client_certificate;
 	enum config_registrees registrees;
-	struct trust *trust;     /* for client certificates; NULL: no X.509 certificate is taken */
-	bool reveal_unknown_psk; /* RFC 4279 2: with unknown_psk_identity */
-	bool take_cid;           /* RFC 9146 when the client offers it */
-	char *const *exporters;  /* labels whose values go with SESSION_UP: exporter.h */
+	struct trust *trust; /* for client certificates; NULL: no X.509 certificate is taken */
+	enum config_credential_removed credential_removed;
+	uint32_t rehandshake_s;
+	uint32_t sessions_max;      /* 0: no limit */
+	uint64_t hello_interval_ns; /* between two handshakes; 0: no limit */
+	struct tls_use *use;        /* the only part that changes; control thread */
+	bool reveal_unknown_psk;    /* RFC 4279 2: with unknown_psk_identity */
+	bool take_cid;              /* RFC 9146 when the client offers it */
+	char *const *exporters;     /* labels whose values go with SESSION_UP: exporter.h */
 	unsigned exporters_count;
 	uint32_t packet_mtu; /* of a handshake datagram, IP header included */
 };
@@ -51,6 +60,10 @@ void tls_global_fini(void);
 struct tls *tls_new(const struct config *config, const struct config_tls *options, const char *tenant,
 		    struct credentials credentials, char *error, size_t error_len);
 void tls_free(struct tls *t); /* no handshake may be left. NULL is fine */
+
+/* Control thread. Whether the tenant may have one more handshake now: its rate allows it, in bursts of a
+ * second's worth. True counts it. */
+bool tls_admit(const struct tls *t, uint64_t now_ns);
 
 /* Why wolfSSL gave up, in the operator's words (never NULL), and under which cause it is counted. */
 const char *tls_error_text(int wolfssl_error);

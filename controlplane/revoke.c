@@ -1,0 +1,215 @@
+/* Credentials that were removed or replaced, and the sessions that stand on them. The store is asked for its
+ * changes several times a second; where it cannot tell them (it forgot, or was away) every live session's
+ * credential is looked up again, some in each turn.
+ *
+ *   drop         close_notify and the end, at once
+ *   keep         nothing: the next handshake is the first to notice
+ *   rehandshake  the same as drop, but spread over a while, so that thousands whose keys were exchanged go on
+ *                meanwhile and do not all come again in the same second
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "controlplane/internal.h"
+#include "crypto/secret.h"
+
+#define SECOND_NS 1000000000ULL
+#define POLL_NS   (SECOND_NS / 4)
+enum {
+	CHANGES_AT_ONCE = 64,
+	CHANGES_PER_TURN = 512,
+	LOOKED_PER_TURN = 16384, /* slots */
+	ASKED_PER_TURN = 256,    /* of the store */
+	LEAVERS_PER_TURN = 4096,
+};
+
+void revoke_end(struct control *c, struct standing *s, enum sluice_reason reason)
+{
+	struct mail_ended mail = {.ref = standing_ref(s), .reason = (uint16_t)reason};
+
+	if (!standing_give_up(s))
+		return;
+	if (outbox_send(&c->outboxes[mail.ref.worker], MAIL_REMOVE, &mail, sizeof mail, NULL, 0))
+		log_write(LOG_LEVEL_ERROR, "out of memory: a session is not ended");
+}
+
+static void carry_out(struct control *c, struct standing *s)
+{
+	const struct tls *tenant = tenants_at(c->tenants, standing_tenant(s));
+
+	switch (tenant->credential_removed) {
+	case CONFIG_CREDENTIAL_REMOVED_DROP:
+		revoke_end(c, s, SLUICE_REASON_CREDENTIAL_GONE);
+		break;
+	case CONFIG_CREDENTIAL_REMOVED_KEEP:
+		break;
+	case CONFIG_CREDENTIAL_REMOVED_REHANDSHAKE:
+		standing_leave(s, c->now_ns, tenant->rehandshake_s * SECOND_NS);
+		break;
+	}
+}
+
+/* ---- what it stands on now */
+
+/* 1: the same as when it came; 0: it is gone, or another; -errno: nobody knows. */
+static int is_unchanged(const struct control *c, const struct standing *s)
+{
+	const struct credentials *from = &c->credentials;
+	struct psk_credential found;
+	struct credential_id id;
+	int ret;
+
+	if (!standing_credential(s, &id))
+		return 1;
+	if (id.kind == SLUICE_CREDENTIAL_PSK) {
+		ret = from->ops->find_psk(from->store, id.tenant, id.name, id.name_len, &found);
+		secret_wipe(&found.key, sizeof found.key);
+	} else {
+		ret = from->ops->find ? from->ops->find(from->store, &id, &found.registree) : 0;
+	}
+	if (ret != 1)
+		return ret;
+	return found.registree.version == standing_version(s);
+}
+
+/* The store has said that it is gone. What is asked again is whether another store has it, too. */
+static void take_change(struct control *c, const struct credential_id *id)
+{
+	struct standing *s = NULL;
+
+	while ((s = standings_next(c->standings, id, s))) {
+		if (is_unchanged(c, s) != 1)
+			carry_out(c, s);
+	}
+}
+
+static void check_all(struct control *c)
+{
+	c->revoke.checking = true;
+	c->revoke.worker = c->revoke.slot = 0;
+}
+
+/* True when there may be more. */
+static bool read_changes(struct control *c)
+{
+	const struct credentials *from = &c->credentials;
+	struct credential_change changes[CHANGES_AT_ONCE];
+	int n = CHANGES_AT_ONCE;
+
+	for (unsigned sum = 0; n == CHANGES_AT_ONCE && sum < CHANGES_PER_TURN; sum += CHANGES_AT_ONCE) {
+		n = from->ops->changes(from->store, &c->revoke.number, changes, CHANGES_AT_ONCE);
+		if (n == -ESTALE)
+			check_all(c);
+		if (n > 0 || n == -ESTALE)
+			c->revoke.changed_ns = c->now_ns;
+		for (int i = 0; i < n; i++)
+			take_change(c, &changes[i].id);
+	}
+	return n == CHANGES_AT_ONCE;
+}
+
+/* ---- all */
+
+/* A store that answers later is asked for some more until it has answered for the first; one that cannot be
+ * reached is left alone for a while. Both then begin with the first of which nobody knows. */
+static void check_some(struct control *c)
+{
+	struct revoke *r = &c->revoke, first = {0};
+	unsigned asked = 0;
+	int ret = 1;
+
+	while (r->worker < c->workers && asked < ASKED_PER_TURN && (ret >= 0 || ret == -EAGAIN)) {
+		uint32_t slot = r->slot;
+		struct association *a = associations_walk(c->associations, r->worker, &slot, LOOKED_PER_TURN);
+
+		ret = a && a->standing ? is_unchanged(c, a->standing) : 1;
+		if (ret < 0 && !first.paused) {
+			first = *r;
+			first.paused = true;
+		}
+		if (ret == 0)
+			carry_out(c, a->standing);
+		asked += a ? 1 : ASKED_PER_TURN;
+		r->worker += slot == UINT32_MAX;
+		r->slot = slot == UINT32_MAX ? 0 : slot;
+	}
+	r->checking = r->worker < c->workers;
+	if (first.paused)
+		*r = first;
+}
+
+static void check_one(struct control *c, struct standing *s)
+{
+	int ret = is_unchanged(c, s);
+
+	if (ret == 0)
+		carry_out(c, s);
+	else if (ret < 0)
+		check_all(c);
+}
+
+/* ---- every turn */
+
+static void end_leavers(struct control *c, uint64_t elapsed_ns)
+{
+	unsigned ended = 0;
+
+	for (unsigned i = 0; i < tenants_count(c->tenants); i++) {
+		struct standing *s;
+
+		while (ended < LEAVERS_PER_TURN &&
+		       (s = standings_leaver(c->standings, i, c->now_ns, elapsed_ns))) {
+			revoke_end(c, s, SLUICE_REASON_CREDENTIAL_GONE);
+			ended++;
+		}
+	}
+}
+
+bool revoke_turn(struct control *c)
+{
+	struct revoke *r = &c->revoke;
+	bool more = false;
+
+	if (!c->credentials.ops || !c->credentials.ops->changes || c->stopping)
+		return false;
+	if (c->now_ns >= r->next_ns) {
+		uint64_t elapsed_ns = c->now_ns - r->polled_ns;
+
+		more = read_changes(c);
+		end_leavers(c, elapsed_ns);
+		r->polled_ns = c->now_ns;
+		r->next_ns = more ? c->now_ns : c->now_ns + POLL_NS;
+		r->paused = false;
+	}
+	if (r->checking && !r->paused)
+		check_some(c);
+	return more || (r->checking && !r->paused);
+}
+
+void revoke_open(struct control *c)
+{
+	c->revoke.number = UINT64_MAX; /* from now on */
+	c->revoke.polled_ns = c->now_ns;
+}
+
+uint64_t revoke_deadline(const struct control *c)
+{
+	return c->credentials.ops && c->credentials.ops->changes ? c->revoke.next_ns : UINT64_MAX;
+}
+
+void revoke_established(struct control *c, struct association *a, const struct attempt *attempt)
+{
+	static const struct credential_id none;
+	const struct proof *proof = handshake_proof(attempt->handshake);
+	const struct tls *tenant = handshake_tls(attempt->handshake);
+
+	a->standing = standing_add(c->standings, association_up(a)->ref, tenant->place,
+				   proof ? &proof->registered : &none, proof ? proof->registree.version : 0);
+	if (!a->standing)
+		return;
+	if (tenant->sessions_max && standings_count(c->standings, tenant->place) > tenant->sessions_max)
+		revoke_end(c, standings_oldest(c->standings, tenant->place), SLUICE_REASON_EVICTED);
+	/* A change that was read while the handshake was under way concerned nobody then. */
+	if (c->revoke.changed_ns >= attempt->started_ns)
+		check_one(c, a->standing);
+}
