@@ -223,6 +223,15 @@ static void begin_to_stop(struct control *c)
 	}
 }
 
+/* As long as sessions end, a stop goes on: the workers wait for us to hear of each. */
+static void watch_stop(struct control *c)
+{
+	if (c->stopping && associations_count(c->associations) != c->stop_left) {
+		c->stop_left = associations_count(c->associations);
+		c->stop_by_ns = c->now_ns + STOP_NS;
+	}
+}
+
 static bool may_end(const struct control *c, bool waiting)
 {
 	return c->stopping &&
@@ -239,6 +248,7 @@ static void *control_run(void *argument)
 		if (atomic_load_explicit(&c->stop, memory_order_acquire) && !c->stopping)
 			begin_to_stop(c);
 		busy = read_mail(c);
+		watch_stop(c);
 		run_timers(c);
 		busy |= application_announce(c);
 		busy |= revoke_turn(c);

@@ -93,6 +93,7 @@ struct control {
 	_Atomic bool stop; /* set by control_stop(), read by the thread */
 	bool stopping;
 	uint64_t stop_by_ns;
+	uint32_t stop_left; /* associations when stop_by_ns was set */
 };
 
 /* "192.0.2.1:5684" or "[2001:db8::1]:5684". */

@@ -273,6 +273,22 @@ static void worker_idle(struct worker *w)
 		uplink_awake(w->uplink);
 }
 
+#define STOP_STUCK_NS 3000000000ULL
+
+/* Every session has ended and everybody knows; or nobody takes the news any more: an application that stands
+ * still, or a control thread that is gone, must not keep us. */
+static bool stop_is_over(struct worker *w)
+{
+	uint32_t pending = session_down_pending(w->sessions); /* another one with every session told of */
+	uint64_t left = (uint64_t)session_live_count(w->sessions) << 32 | (uint32_t)(pending - SESSION_NONE);
+
+	if (left != w->stop_left || w->stop_since_ns == 0) {
+		w->stop_left = left;
+		w->stop_since_ns = w->now_ns;
+	}
+	return left == 0 || w->now_ns - w->stop_since_ns > STOP_STUCK_NS;
+}
+
 int worker_run(void *worker)
 {
 	struct worker *w = worker;
@@ -286,8 +302,7 @@ int worker_run(void *worker)
 			continue;
 		}
 		counter_add(&w->counters->polls_idle, 1);
-		if (w->stopping && session_live_count(w->sessions) == 0 &&
-		    session_down_pending(w->sessions) == SESSION_NONE)
+		if (w->stopping && stop_is_over(w))
 			w->stopped = true;
 		else
 			worker_idle(w);

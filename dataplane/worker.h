@@ -90,6 +90,7 @@ struct worker {
 	bool uplink_dirty;
 	bool has_cookies;
 	uint32_t stop_cursor;
+	uint64_t stop_left, stop_since_ns; /* what is still to be ended, and since when it is as many */
 
 	struct worker_link *link;
 	struct worker_counters *counters;

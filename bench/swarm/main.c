@@ -94,6 +94,7 @@ static void usage(FILE *out)
 	      "never)\n"
 	      "  --reboot-every N          after so many requests a device starts over from the same "
 	      "address\n"
+	      "  --no-close                leave without a close_notify, as a device that loses its power\n"
 	      "  --seconds S               stop after so long\n"
 	      "  --seed N                  of everything random (1)\n"
 	      "  --json FILE               the report for programs\n"
@@ -150,6 +151,7 @@ static const struct swarm_option options[] = {
 	{"cid", FLAG, &O.cid},
 	{"con", FLAG, &O.coap_con},
 	{"no-answers", FLAG, &O.no_answers},
+	{"no-close", FLAG, &O.no_close},
 	{"handshakes-first", FLAG, &O.handshakes_first},
 	{"socket", FLAG, &use_socket},
 	{"dpdk", FLAG, &use_dpdk},
@@ -331,7 +333,8 @@ static void run(struct swarm *s)
 			usleep(50);
 	}
 	s->end_ns = swarm_now_ns();
-	devices_close(s);
+	if (!O.no_close)
+		devices_close(s);
 }
 
 static int set_up(struct swarm *s, char *error, size_t error_len)

@@ -67,6 +67,7 @@ struct swarm_options {
 	const char *cid_file;     /* of those: what the gateway wrote; NULL: none has a CID */
 	const char *json;
 	bool cid, coap_con, no_answers;
+	bool no_close;         /* say no goodbye at the end */
 	bool handshakes_first; /* no request before the last device is done with its handshake */
 	double loss, duplicate, reorder, replay, forge; /* shares, 0..1 */
 	uint32_t rebind_every, reboot_every;            /* requests; 0: never */

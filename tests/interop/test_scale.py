@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -11,8 +12,9 @@ import time
 import lab
 
 DEVICES = 100000
-DEVICES_NET, DEVICES_ROUTE = "10.64.0.1", "10.64.0.0/14"
+DEVICES_NET, OTHER_NET, DEVICES_ROUTE = "10.64.0.1", "10.67.0.1", "10.64.0.0/14"
 PREFIX = "urn:swarm:"
+HUGE_PAGES = 4 << 20  # what rounding to them may add
 
 
 class Audited(lab.Case):
@@ -39,6 +41,14 @@ class Audited(lab.Case):
     @classmethod
     def prepare(cls):
         """Before the gateway starts."""
+
+    @classmethod
+    def add_credentials(cls, devices):
+        subprocess.run([cls.swarm, "--write-psk", cls.lab.psk_path + ".swarm", "--devices", str(devices),
+                        "--psk-prefix", PREFIX], check=True)
+        with open(cls.lab.psk_path, "a") as all_of_them, open(cls.lab.psk_path + ".swarm") as swarm:
+            all_of_them.write(swarm.read())
+        lab.run("ip", "route", "replace", "local", DEVICES_ROUTE, "dev", "lo")
 
     @classmethod
     def start_auditor(cls, build):
@@ -70,18 +80,14 @@ class HundredThousand(Audited):
 
     @classmethod
     def prepare(cls):
-        subprocess.run([cls.swarm, "--write-psk", cls.lab.psk_path + ".swarm", "--devices", str(DEVICES),
-                        "--psk-prefix", PREFIX], check=True)
-        with open(cls.lab.psk_path, "a") as all_of_them, open(cls.lab.psk_path + ".swarm") as swarm:
-            all_of_them.write(swarm.read())
-        lab.run("ip", "route", "replace", "local", DEVICES_ROUTE, "dev", "lo")
+        cls.add_credentials(DEVICES)
 
     def test_I07_every_session_used_from_a_new_port(self):
         """All have their handshake first; then each makes a request, moves to another port, and makes another."""
         path = os.path.join(self.folder, "swarm.json")
         command = [self.swarm, "--socket", "--server", f"{lab.GATEWAY4}:{lab.PORT}", "--devices-net", DEVICES_NET,
                    "--devices", str(DEVICES), "--psk-prefix", PREFIX, "--cid", "--handshakes-first", "--records", "2",
-                   "--rebind-every", "1", "--answer-timeout", "10000", "--json", path]
+                   "--rebind-every", "1", "--no-close", "--answer-timeout", "10000", "--json", path]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=400)
         self.assertEqual(done.returncode, 0, done.stdout)
         with open(path) as file:
@@ -92,11 +98,15 @@ class HundredThousand(Audited):
         self.assertEqual(swarm["answers"], 2 * DEVICES)
         self.assertEqual(swarm["duplicated_answers"] + swarm["unexpected"], 0)
         self.assertEqual(audit["up"], DEVICES)
+        self.assertEqual(audit["live"], DEVICES)
         self.assertEqual(audit["requests"], 2 * DEVICES)
         self.assertEqual(audit["data"], 2 * DEVICES)
         self.assertEqual(audit["moved"], DEVICES)
         for wrong in ("twice", "misattributed", "nameless", "send failed"):
             self.assertEqual(audit[wrong], 0, wrong)
+        # A stop says goodbye to all of them, and does not hang however long that takes.
+        self.lab.gateway.process.send_signal(signal.SIGTERM)
+        self.assertEqual(self.lab.gateway.process.wait(60), 0, self.lab.gateway.output())
 
 
 class Preinstalled(Audited):
@@ -139,6 +149,81 @@ class Preinstalled(Audited):
                    "--devices", str(self.sessions), "--preinstalled", seed, "--cid-file", self.cids, "--records", "1",
                    "--answer-timeout", "10000", *options]
         return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=200)
+
+
+class Memory(lab.Case):
+    """What --memory-plan says before the start is what the kernel says after it, empty and with a million sessions."""
+
+    backend = False
+    sessions = 1000000
+
+    @classmethod
+    def setUpClass(cls):
+        cls.lab = lab.Lab(os.path.abspath(os.environ.get("SLUICE_BUILD", "build")),
+                          {"sessions": {"max": cls.sessions}}, backend=False)
+        cls.lab.start_gateway()
+
+    def test_the_plan_is_the_mapping(self):
+        plan = self.plan()
+        at_once = plan["total"] - plan["large keys"]
+        self.assertLessEqual(at_once, 256 * self.sessions)
+        empty = self.resident(plan["total"])
+        self.assertAlmostEqual(empty, at_once, delta=HUGE_PAGES)
+        self.lab.gateway.stop()
+        self.lab.command = [self.lab.program("bench/sluice-bench-gateway"), "--test-sessions",
+                            f"{self.sessions},seed,{DEVICES_NET}"]
+        self.lab.start_gateway()
+        self.assertEqual(self.resident(plan["total"]), empty, "all of it is taken at the start")
+        self.lab.gateway.process.kill()  # it would send a million close_notifies through a TAP
+        self.lab.gateway.process.wait()
+        self.lab.command = [self.lab.program("sluice")]
+
+    def plan(self):
+        """Bytes by name."""
+        text = lab.run(self.lab.program("sluice"), "--config", self.lab.config_path, "--memory-plan")
+        found = {name: int(number) for name, number in re.findall(r"^  ([a-z ]+?) +(\d+) bytes", text, re.MULTILINE)}
+        self.assertEqual(found["total"], sum(found.values()) - found["total"], text)
+        return found
+
+    def resident(self, size):
+        """Bytes of the one mapping of that size."""
+        with open(f"/proc/{self.lab.gateway.pid}/smaps") as file:
+            blocks = re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", file.read())
+        found = [block for block in blocks if abs(self.bytes_of("Size", block) - size) < HUGE_PAGES]
+        self.assertEqual(len(found), 1, f"mappings of {size} bytes: {found}")
+        return sum(self.bytes_of(name, found[0]) for name in ("Rss", "Shared_Hugetlb", "Private_Hugetlb"))
+
+    @staticmethod
+    def bytes_of(name, block):
+        return int(re.search(name + r": +(\d+) kB", block)[1]) * 1024
+
+
+class DeafApplication(Audited):
+    """O05. An application that stands still with a full ring cannot keep the gateway from stopping."""
+
+    settings = {"ring": {"uplink_kib": 256, "downlink_kib": 256}}
+    devices = 3000
+
+    @classmethod
+    def prepare(cls):
+        cls.add_credentials(cls.devices)
+
+    def test_the_gateway_stops(self):
+        self.come(DEVICES_NET, "1")
+        self.assertEqual(self.audit()["live"], self.devices)
+        self.auditor.process.send_signal(signal.SIGSTOP)
+        try:
+            self.come(OTHER_NET, "0")  # they fill the ring
+            self.lab.gateway.process.send_signal(signal.SIGTERM)
+            self.assertEqual(self.lab.gateway.process.wait(20), 0, self.lab.gateway.output())
+        finally:
+            self.auditor.process.send_signal(signal.SIGCONT)
+
+    def come(self, net, records):
+        command = [self.swarm, "--socket", "--server", f"{lab.GATEWAY4}:{lab.PORT}", "--devices-net", net, "--devices",
+                   str(self.devices), "--psk-prefix", PREFIX, "--records", records, "--no-close"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stdout)
 
 
 class TableFull(Audited):
