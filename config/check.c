@@ -295,6 +295,25 @@ bool check_store(const char *text, char *why, size_t why_len)
 	return true;
 }
 
+bool check_redis(const char *text, char *why, size_t why_len)
+{
+	const char *colon = strrchr(text, ':');
+	char *end;
+	long port;
+
+	if (strncmp(text, "unix:", 5) == 0)
+		return text[5] == '/' && strlen(text + 5) <= 107
+			       ? true
+			       : refuse(why, why_len,
+					"must be unix: and the whole path of a "
+					"socket, of at most 107 bytes");
+	port = colon != NULL ? strtol(colon + 1, &end, 10) : 0;
+	if (port < 1 || port > 65535 || *end != 0 || colon == text || colon[1] < '0' || colon[1] > '9' ||
+	    (memchr(text, ':', (size_t)(colon - text)) != NULL && (text[0] != '[' || colon[-1] != ']')))
+		return refuse(why, why_len, "must be host:port, [IPv6]:port or unix:/path");
+	return true;
+}
+
 bool check_psk_file(const char *text, char *why, size_t why_len)
 {
 	int fd = open_file(text, true, why, why_len);

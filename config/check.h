@@ -26,6 +26,9 @@ bool check_server_name(const char *text, char *why, size_t why_len);
 /* A directory, closed to writing by others. */
 bool check_store(const char *text, char *why, size_t why_len);
 
+/* host:port, [IPv6]:port or unix:/path. */
+bool check_redis(const char *text, char *why, size_t why_len);
+
 /* A regular file that can be read; secret ones must be closed to others. */
 bool check_certificates(const char *text, char *why, size_t why_len);
 bool check_private_key(const char *text, char *why, size_t why_len);

@@ -331,7 +331,8 @@ static int match(struct loading *l)
 	if (l->outline.count == 0 || nodes[0].null)
 		return report(&l->report, 0,
 			      "The file is empty; it needs at least an address (port.ipv4 or port.ipv6) and "
-			      "credentials (credentials.psk_file, credentials.store or tls.certificate).");
+			      "credentials (credentials.psk_file, credentials.store, credentials.redis or "
+			      "tls.certificate).");
 	if (nodes[0].kind != OUTLINE_MAPPING)
 		return report(&l->report, nodes[0].line,
 			      "The file must hold sections and options, such as \"port:\".");
@@ -585,7 +586,8 @@ static unsigned line_of(const struct loading *l, const struct scope *s, const ch
 /* Whether devices of the tenant can have pre-shared keys. */
 static bool has_psk(const struct config *c, bool is_default)
 {
-	return c->credentials.store != NULL || (is_default && c->credentials.psk_file != NULL);
+	return c->credentials.store != NULL || c->credentials.redis != NULL ||
+	       (is_default && c->credentials.psk_file != NULL);
 }
 
 static int check_files(struct loading *l, const struct scope *s, const struct config_tls *t)
@@ -611,8 +613,9 @@ static int check_suites(struct loading *l, const struct scope *scope, const stru
 
 		if (s->credential == SUITE_PSK && !psk)
 			return report(&l->report, line_of(l, scope, "suites"),
-				      "%s in %ssuites needs %scredentials.store.", s->name, scope->prefix,
-				      strcmp(scope->section, "tls") == 0 ? "credentials.psk_file or " : "");
+				      "%s in %ssuites needs %scredentials.store or credentials.redis.",
+				      s->name, scope->prefix,
+				      strcmp(scope->section, "tls") == 0 ? "credentials.psk_file, " : "");
 		if (s->credential == SUITE_CERTIFICATE && t->certificate == NULL && t->raw_key == NULL)
 			return report(&l->report, line_of(l, scope, "suites"),
 				      "%s in %ssuites needs %scertificate.", s->name, scope->prefix,
@@ -635,8 +638,8 @@ static int check_default_tenant(struct loading *l)
 	if (c->tls.certificate == NULL && c->tls.raw_key == NULL && !has_psk(c, true))
 		return report(
 			&l->report, 0,
-			"Nobody could connect: at least one of credentials.psk_file, credentials.store and "
-			"tls.certificate is needed.");
+			"Nobody could connect: at least one of credentials.psk_file, credentials.store, "
+			"credentials.redis and tls.certificate is needed.");
 	return check_suites(l, &scope, &c->tls, has_psk(c, true));
 }
 
@@ -689,8 +692,8 @@ static int check_tenants(struct loading *l)
 		    !has_psk(c, false))
 			return report(
 				&l->report, l->outline.nodes[l->entries[i].node].line,
-				"Nobody could connect to this tenant: at least one of credentials.store and "
-				"%scertificate is needed.",
+				"Nobody could connect to this tenant: at least one of credentials.store, "
+				"credentials.redis and %scertificate is needed.",
 				scope.prefix);
 		if (check_suites(l, &scope, &c->tenants[i].tls, has_psk(c, false)) < 0)
 			return -1;
@@ -722,9 +725,16 @@ static int check_together(struct loading *l)
 			"port.mbufs is %u; it must be at least port.rx_descriptors + port.tx_descriptors, "
 			"which is %u.",
 			c->port.mbufs, c->port.rx_descriptors + c->port.tx_descriptors);
-	if (c->credentials.store_key != NULL && c->credentials.store == NULL)
+	if (c->credentials.store_key != NULL && c->credentials.store == NULL && c->credentials.redis == NULL)
 		return report(&l->report, line_of(l, &credentials, "store_key"),
-			      "credentials.store_key needs credentials.store.");
+			      "credentials.store_key needs credentials.store or credentials.redis.");
+	if (c->credentials.redis != NULL && c->credentials.store != NULL)
+		return report(
+			&l->report, line_of(l, &credentials, "redis"),
+			"credentials.redis and credentials.store are two stores; there can be only one.");
+	if (c->credentials.redis_password_file != NULL && c->credentials.redis == NULL)
+		return report(&l->report, line_of(l, &credentials, "redis_password_file"),
+			      "credentials.redis_password_file needs credentials.redis.");
 	return check_default_tenant(l) < 0 ? -1 : check_tenants(l);
 }
 

@@ -95,9 +95,13 @@ struct config_tenant {
 };
 
 struct config_credentials {
-	char *psk_file;  /* identity:hexkey per line; of the default tenant */
-	char *store;     /* directory of the LMDB store; NULL: none */
-	char *store_key; /* wraps the keys in it; NULL: they are not wrapped */
+	char *psk_file;            /* identity:hexkey per line; of the default tenant */
+	char *store;               /* directory of the LMDB store; NULL: none */
+	char *store_key;           /* wraps the keys in it, or in Redis; NULL: they are not wrapped */
+	char *redis;               /* host:port, [IPv6]:port or unix:/path of a Redis server; NULL: none */
+	char *redis_password_file; /* NULL: no password */
+	uint32_t redis_timeout_ms; /* of one look-up */
+	uint32_t redis_cache_s;    /* how long answers are remembered */
 };
 
 struct config_ring {

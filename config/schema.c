@@ -221,7 +221,21 @@ static const struct config_option options[] = {
 		 "runs. With a psk_file, too, that is asked first."},
 	{IN(credentials, store_key), TEXT(4095, NULL), .check = check_psk_file,
 	 .example = "/etc/sluice/store.key",
-	 .help = "File with the key that wraps the secrets in the store; closed to other users."},
+	 .help = "File with the key that wraps the secrets in the store or in Redis; closed to other users."},
+	{IN(credentials, redis), TEXT(159, NULL), .check = check_redis,
+	 .example = "unix:/run/redis/redis.sock",
+	 .help = "Redis or Valkey server that holds the credentials instead of a store, for several "
+		 "gateways: "
+		 "host:port, [IPv6]:port or unix:/path. The connection is not encrypted: over a network it "
+		 "needs a tunnel (stunnel). A name is resolved once, at start."},
+	{IN(credentials, redis_password_file), TEXT(4095, NULL), .check = check_psk_file,
+	 .example = "/etc/sluice/redis.password",
+	 .help = "File with the password of that server, one line; closed to other users."},
+	{IN(credentials, redis_timeout_ms), NUMBER(10, 10000, "ms", "500"),
+	 .help = "A look-up without an answer by then fails, and its handshake is refused."},
+	{IN(credentials, redis_cache_s), NUMBER(1, 3600, "s", "5"),
+	 .help = "How long answers are remembered, those about unknown credentials too; less when the store "
+		 "changes."},
 
 	{IN(ring, socket), TEXT(107, "/run/sluice/ring.sock"), .check = check_socket,
 	 .help = "Unix socket where the application attaches and is given the rings."},

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "controlplane/log.h"
+#include "controlplane/store_redis.h"
 #include "crypto/secret.h"
 
 struct stores {
@@ -17,22 +18,23 @@ struct stores {
 /* ---- a file before the other store */
 
 /* Found in the file or not, the other one is asked, so that both take equally long: what it says about those
- * that the file knows is thrown away. Not so when its answer would have to be waited for. */
+ * that the file knows is thrown away, also that it cannot be reached. */
 static int find_psk(void *store, const char *tenant, const uint8_t *identity, size_t identity_len,
 		    struct psk_credential *out)
 {
 	const struct stores *s = store;
 	const struct credentials *other = &s->main;
 	struct psk_credential unused;
-	int ret = psk_file_store.find_psk(s->file, tenant, identity, identity_len, out);
+	int late, ret = psk_file_store.find_psk(s->file, tenant, identity, identity_len, out);
 
 	if (ret == 0)
 		return other->ops->find_psk(other->store, tenant, identity, identity_len, out);
-	if (!other->ops->fd) {
-		(void)other->ops->find_psk(other->store, tenant, identity, identity_len, &unused);
-		secret_wipe(&unused, sizeof unused);
-	}
-	return ret;
+	late = other->ops->find_psk(other->store, tenant, identity, identity_len, &unused);
+	secret_wipe(&unused, sizeof unused);
+	if (late != -EAGAIN)
+		return ret;
+	secret_wipe(out, sizeof *out);
+	return late;
 }
 
 static int find(void *store, const struct credential_id *id, struct registree *out)
@@ -111,6 +113,26 @@ static int open_live(struct stores *s, const struct config_credentials *config, 
 	return 0;
 }
 
+static int open_redis(struct stores *s, const struct config_credentials *config, char *error,
+		      size_t error_len)
+{
+	const struct redis_store_options o = {.address = config->redis,
+					      .password_file = config->redis_password_file,
+					      .key_file = config->store_key,
+					      .timeout_ms = config->redis_timeout_ms,
+					      .cache_s = config->redis_cache_s};
+	struct redis_store *redis;
+	char why[512];
+
+	redis = redis_store_open(&o, why, sizeof why);
+	if (!redis) {
+		snprintf(error, error_len, "credentials.redis: %s", why);
+		return -EINVAL;
+	}
+	s->main = (struct credentials){.ops = &store_redis, .store = redis};
+	return 0;
+}
+
 int stores_open(const struct config_credentials *config, struct stores **out, char *error, size_t error_len)
 {
 	struct stores *s = calloc(1, sizeof *s);
@@ -121,6 +143,8 @@ int stores_open(const struct config_credentials *config, struct stores **out, ch
 		ret = open_file(s, config->psk_file, error, error_len);
 	if (ret == 0 && config->store)
 		ret = open_live(s, config, error, error_len);
+	if (ret == 0 && config->redis)
+		ret = open_redis(s, config, error, error_len);
 	if (ret) {
 		stores_close(s);
 		return ret;
