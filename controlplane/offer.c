@@ -424,6 +424,16 @@ static struct obstacle suite_obstacle(const struct offer *offer, const struct of
 	return obstacle.text ? obstacle : choose_client_type(offer, policy, choice);
 }
 
+/* What stands against every suite alike. It is asked about suites in common only: a device of the past that
+ * has none is told of by these. */
+static struct obstacle offer_obstacle(const struct offer *offer, const struct offer_policy *policy)
+{
+	if (policy->require_ems && !offer->extended_master_secret)
+		return (struct obstacle){REFUSED_NO_EMS, ALERT_HANDSHAKE_FAILURE,
+					 "does not offer the extended master secret (RFC 7627)"};
+	return (struct obstacle){0};
+}
+
 static void describe_suites(const struct offer *offer, struct refusal *refusal)
 {
 	size_t used;
@@ -464,9 +474,6 @@ bool offer_choose(const struct offer *offer, const struct offer_policy *policy, 
 	struct obstacle obstacle = {0};
 	bool common = false;
 
-	if (policy->require_ems && !offer->extended_master_secret)
-		return refuse(refusal, REFUSED_NO_EMS, ALERT_HANDSHAKE_FAILURE,
-			      "does not offer the extended master secret (RFC 7627)");
 	for (unsigned i = 0; i < policy->suites_count; i++) {
 		const struct suite *s = policy->suites[i];
 
@@ -474,7 +481,9 @@ bool offer_choose(const struct offer *offer, const struct offer_policy *policy, 
 			continue;
 		*choice = (struct offer_choice){
 			.suite = s, .first_common = !common, .take_cid = cid_fits(offer, policy, s)};
-		obstacle = suite_obstacle(offer, policy, s, choice);
+		obstacle = offer_obstacle(offer, policy);
+		if (!obstacle.text)
+			obstacle = suite_obstacle(offer, policy, s, choice);
 		if (!obstacle.text)
 			return true;
 		common = true;
