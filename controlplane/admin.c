@@ -29,7 +29,7 @@ struct exchange {
 	struct answer answer;
 	struct admin *admin;
 	bool begun;
-	char target[ADMIN_TARGET_MAX + 2]; /* one longer than allowed, so that this shows */
+	char target[ADMIN_TARGET_MAX + 8]; /* longer than allowed, so that this shows */
 };
 
 struct admin {

@@ -83,7 +83,8 @@ class Refused(lab.Case):
 
     def dropped(self):
         """Its length stands elsewhere than a DTLS record's: read as one, it is of another version or too long."""
-        return sum(self.admin.total("sluice_records_total", verdict=v) for v in ("drop_version", "drop_truncated"))
+        return sum(self.admin.total("sluice_records_total", verdict=v)
+                   for v in ("drop_version", "drop_truncated", "drop_too_long"))
 
     def test_H12_dtls_1_0(self):
         self.assertCounted("dtls_1_0", self.hello(version=dtls.DTLS_1_0), "protocol_version")
