@@ -29,7 +29,7 @@ enum {
 	SAMPLES_MAX = 2000,
 	VISIT_US = 1500,
 	WARM_UP = 5,
-	SLOT = 2048,
+	SLOT = 2432, /* from one record to the next: as in a pool of mbufs with 2 KB of room */
 	BEFORE = 16,
 	DRAWS = 1 << 16,
 	SUBJECTS_MAX = 16,

@@ -58,6 +58,22 @@ static inline vec vec_sub16(vec a, vec b)
 	return _mm_sub_epi16(a, b);
 }
 
+static inline vec vec_min16(vec a, vec b)
+{
+	return _mm_min_epu16(a, b);
+}
+
+static inline vec vec_max16(vec a, vec b)
+{
+	return _mm_max_epu16(a, b);
+}
+
+/* A bit for every 64 that are zero, the lowest for the first. */
+static inline unsigned vec_zeros64(vec value)
+{
+	return (unsigned)_mm_movemask_pd(_mm_castsi128_pd(_mm_cmpeq_epi64(value, vec_zero())));
+}
+
 /* low[lane] and eight bytes of zeros in each lane. */
 static inline vec vec_set64(const uint64_t low[LANES])
 {

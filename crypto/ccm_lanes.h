@@ -30,7 +30,8 @@
  *
  * Keys are expanded for a whole group from the raw keys, transposed (register d holds word d of every key),
  * which needs one shuffle and one aesenclast (SubWord; the round constant is its key) for all of them, and a
- * 4 x 4 transpose back per round. It is done round by round within the first step of the group before.
+ * 4 x 4 transpose back per round. It is done round by round within the last step of the group before, which
+ * has one row only. At the end of the burst they are wiped.
  *
  * Lengths: blocks that every record of a group has whole are stepped as above. The others take the masked
  * step: a partial block comes from and goes to `tail`, a record that has no block left keeps its MAC state.
@@ -86,20 +87,25 @@ struct group {
 	union row head[HEAD_MAX];      /* B_0 and AAD blocks, ending at the last index */
 	union row counter;             /* A_0 ^ key[0] */
 	union row mac;
-	union row tag;        /* received tag; after step 0 ^ E(A_0); at the end T ^ that */
-	union row tail;       /* partial blocks */
-	union row len16;      /* payload length in every 16 bits of a lane */
-	uint8_t *data[GROUP]; /* payload: ciphertext and plaintext in place */
-	struct record_op *op[GROUP];
-	uint32_t len[GROUP];       /* payload bytes */
-	uint8_t aad_blocks[GROUP]; /* only where they differ */
-	unsigned used;             /* lanes with a record; the others do what these do, on a sink */
-	unsigned block;            /* next payload block to be stepped */
-	unsigned whole_blocks;     /* that every record has */
-	unsigned blocks;           /* of the longest, with its partial one */
-	unsigned head_first;       /* index into head of the first block of the record with the longest AAD */
-	unsigned head_next;        /* HEAD_MAX: all of them are under way */
-	bool head_even;            /* all records have equally many AAD blocks */
+	union row tag;                   /* received tag; after step 0 ^ E(A_0); at the end T ^ that */
+	union row tail;                  /* partial blocks */
+	union row len16;                 /* payload length in every 16 bits of a lane */
+	uint8_t *data[GROUP];            /* payload: ciphertext and plaintext in place */
+	struct record_op *const *op;     /* GROUP of them; lanes without a record do what the others do */
+	struct record_op *padded[GROUP]; /* where they stand when the idle one is among them */
+	uint8_t aad_blocks[GROUP];       /* only where they differ */
+	unsigned block;                  /* next payload block to be stepped */
+	unsigned whole_blocks;           /* that every record has */
+	unsigned blocks;                 /* of the longest, with its partial one */
+	unsigned head_first; /* index into head of the first block of the record with the longest AAD */
+	unsigned head_next;  /* HEAD_MAX: all of them are under way; 0: the first step is still to come */
+	bool head_even;      /* all records have equally many AAD blocks */
+};
+
+/* A register by 16-bit words, lane by lane. */
+union lanes {
+	vec v;
+	uint16_t word[LANES][BLOCK / 2];
 };
 
 /* The parameters are constants in each instance of the kernel: nothing of it may be compiled apart from them.
@@ -127,12 +133,24 @@ INLINE void store64(uint8_t *to, uint64_t value)
 	memcpy(to, &value, sizeof(value));
 }
 
+INLINE uint16_t min16(uint16_t a, uint16_t b)
+{
+	return a < b ? a : b;
+}
+
+INLINE uint16_t max16(uint16_t a, uint16_t b)
+{
+	return a > b ? a : b;
+}
+
 /* Bytes of a record_op from epoch_seq on, as one 16-byte load sees them. */
-enum { OP_SEQ = 0, OP_FRAGMENT_LEN = 8, OP_PAYLOAD_LEN = 12, OP_TYPE = 15, NONE = 0x80 };
+enum { OP_SEQ = 0, OP_FRAGMENT_LEN = 8, OP_PAYLOAD_LEN = 12, OP_CID_LEN = 14, OP_TYPE = 15, NONE = 0x80 };
 static_assert(offsetof(struct record_op, fragment_len) - offsetof(struct record_op, epoch_seq) ==
 			      OP_FRAGMENT_LEN &&
 		      offsetof(struct record_op, payload_len) - offsetof(struct record_op, epoch_seq) ==
 			      OP_PAYLOAD_LEN &&
+		      offsetof(struct record_op, cid_len) - offsetof(struct record_op, epoch_seq) ==
+			      OP_CID_LEN &&
 		      offsetof(struct record_op, type) - offsetof(struct record_op, epoch_seq) == OP_TYPE,
 	      "the heads are shuffled together from these");
 
@@ -141,6 +159,10 @@ static_assert(offsetof(struct record_op, fragment_len) - offsetof(struct record_
 	{                                                                                                    \
 		NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE,          \
 			(at_len) + 1, at_len                                                                 \
+	}
+#define LENGTH_AND_CID(at_len)                                                                               \
+	{                                                                                                    \
+		[at_len] = 0xff, [(at_len) + 1] = 0xff, [OP_CID_LEN] = 0xff                                  \
 	}
 #define SHUFFLE_LEN16(at_len)                                                                                \
 	{                                                                                                    \
@@ -159,6 +181,8 @@ static_assert(offsetof(struct record_op, fragment_len) - offsetof(struct record_
 
 /* By direction: open takes the length from fragment_len, seal from payload_len. */
 static const uint8_t shuffle_b0[2][BLOCK] = {SHUFFLE_B0(OP_FRAGMENT_LEN), SHUFFLE_B0(OP_PAYLOAD_LEN)};
+static const uint8_t length_and_cid[2][BLOCK] = {LENGTH_AND_CID(OP_FRAGMENT_LEN),
+						 LENGTH_AND_CID(OP_PAYLOAD_LEN)};
 static const uint8_t shuffle_len16[2][BLOCK] = {SHUFFLE_LEN16(OP_FRAGMENT_LEN),
 						SHUFFLE_LEN16(OP_PAYLOAD_LEN)};
 static const uint8_t shuffle_plain[2][BLOCK] = {SHUFFLE_PLAIN(OP_FRAGMENT_LEN),
@@ -177,8 +201,9 @@ static const uint8_t shuffle_cid7_cid[BLOCK] = {NONE, NONE, NONE, NONE, NONE, NO
 						1,    2,    3,    4,    5,    6,    NONE, NONE};
 static const uint8_t shuffle_salt[BLOCK] = {NONE, 12,   13,   14,   15,   NONE, NONE, NONE,
 					    NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE};
-static const uint8_t shuffle_explicit[BLOCK] = {NONE, NONE, NONE, NONE, NONE, 0,    1,    2,
-						3,    4,    5,    6,    7,    NONE, NONE, NONE};
+/* nonce_explicit where it stands in a nonce, when NONCE_AT bytes before the fragment are loaded too. */
+enum { NONCE_AT = 5 };
+static const uint8_t mask_explicit[BLOCK] = {[NONCE_AT... NONCE_AT + EXPLICIT - 1] = 0xff};
 static const uint8_t shuffle_high_half[BLOCK] = {8,    9,    10,   11,   12,   13,   14,   15,
 						 NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE};
 
@@ -192,13 +217,13 @@ INLINE vec load_keys(const struct group *g, unsigned v, size_t offset)
 	return vec_load_lanes(at, offset);
 }
 
-/* The first 16 bytes of each lane's fragment: as short as it may be, it has an explicit nonce and a tag. */
+/* 16 bytes of each lane's record, nonce_explicit in the middle; what is before it is the record's header. */
 INLINE vec load_fragments(const struct group *g, unsigned v)
 {
 	const uint8_t *at[LANES];
 
 	for (unsigned i = 0; i < LANES; i++)
-		at[i] = g->op[v * LANES + i]->fragment;
+		at[i] = g->data[v * LANES + i] - EXPLICIT - NONCE_AT;
 	return vec_load_lanes(at, 0);
 }
 
@@ -213,10 +238,18 @@ INLINE vec load_ops(const struct group *g, unsigned v, struct ccm_params params)
 	return params.seal ? vec_load_lanes(at, 0) : vec_sub16(vec_load_lanes(at, 0), overhead);
 }
 
+/* Payload bytes. */
+INLINE unsigned lane_len(const struct group *g, unsigned lane, struct ccm_params params)
+{
+	const struct record_op *op = g->op[lane];
+
+	return params.seal ? op->payload_len : (unsigned)op->fragment_len - EXPLICIT - params.tag_len;
+}
+
 /* RFC 9146 5.3, for a CID of any length. Blocks of the AAD with its two length bytes, the last one at
  * head[HEAD_MAX - 1]; B_0, which stands there, moves to before the first.
  */
-static void lane_aad_cid(struct group *g, unsigned lane)
+static void lane_aad_cid(struct group *g, unsigned lane, unsigned len)
 {
 	const struct record_op *op = g->op[lane];
 	uint8_t aad[3 * BLOCK] = {0, (uint8_t)(CID_AAD + op->cid_len)};
@@ -234,8 +267,8 @@ static void lane_aad_cid(struct group *g, unsigned lane)
 	if (op->cid_len)
 		memcpy(at, op->cid, op->cid_len);
 	at += op->cid_len;
-	*at++ = (uint8_t)(g->len[lane] >> 8);
-	*at = (uint8_t)g->len[lane];
+	*at++ = (uint8_t)(len >> 8);
+	*at = (uint8_t)len;
 	for (unsigned i = 0; i < g->aad_blocks[lane]; i++)
 		memcpy(g->head[HEAD_MAX - g->aad_blocks[lane] + i].byte[lane], aad + (size_t)BLOCK * i,
 		       BLOCK);
@@ -244,7 +277,7 @@ static void lane_aad_cid(struct group *g, unsigned lane)
 /* The AAD of records of which some have a CID that is not 7 bytes long and some have not. Rare, so lane by
  * lane: the plain AAD stands in the last block, B_0 before it.
  */
-static void group_set_aad_uneven(struct group *g)
+INLINE void group_set_aad_uneven(struct group *g, struct ccm_params params)
 {
 	unsigned least = HEAD_MAX;
 	unsigned most = 0;
@@ -258,7 +291,7 @@ static void group_set_aad_uneven(struct group *g)
 		most = blocks > most ? blocks : most;
 		memcpy(g->head[HEAD_MAX - 1 - blocks].byte[lane], g->head[0].byte[lane], BLOCK);
 		if (cid_len)
-			lane_aad_cid(g, lane);
+			lane_aad_cid(g, lane, lane_len(g, lane, params));
 	}
 	g->head_even = least == most;
 	g->head_first = HEAD_MAX - 1 - most;
@@ -286,102 +319,109 @@ INLINE struct quad quad_xor(struct quad x, struct quad y)
 }
 
 /* The last 16 bytes of each fragment hold the tag, or its 8 bytes in their higher half. */
-INLINE void group_set_tags(struct group *g, struct ccm_params params)
+INLINE vec load_tags(const struct group *g, unsigned v, struct ccm_params params)
 {
-	for (unsigned v = 0; v < VECS; v++) {
-		const uint8_t *at[LANES];
+	const uint8_t *at[LANES];
 
-		for (unsigned i = 0; i < LANES; i++) {
-			unsigned lane = v * LANES + i;
+	if (params.seal)
+		return vec_zero();
+	for (unsigned i = 0; i < LANES; i++) {
+		const struct record_op *op = g->op[v * LANES + i];
 
-			at[i] = g->data[lane] + g->len[lane] + params.tag_len - BLOCK;
-		}
-		if (params.seal)
-			g->tag.v[v] = vec_zero();
-		else if (params.tag_len == BLOCK)
-			g->tag.v[v] = vec_load_lanes(at, 0);
-		else
-			g->tag.v[v] = vec_shuffle(vec_load_lanes(at, 0), vec_broadcast(shuffle_high_half));
+		at[i] = op->fragment + op->fragment_len - BLOCK;
 	}
+	return params.tag_len == BLOCK ? vec_load_lanes(at, 0)
+				       : vec_shuffle(vec_load_lanes(at, 0), vec_broadcast(shuffle_high_half));
 }
 
-/* B_0, AAD and A_0 of every record; counter and mac begin with key[0], which is there already. */
-INLINE void group_set_heads(struct group *g, struct ccm_params params)
+/* What is common to register v's records: key[0], A_0, B_0, the plain AAD, the tag. */
+INLINE void group_set_vec(struct group *g, unsigned v, vec op, struct ccm_params params)
 {
 	const vec flags_b0 =
 		vec_pattern(0x42 | (params.tag_len - 2) / 2 << 3, 0); /* AAD, tag length, L = 3 */
 	const vec flags_counter = vec_pattern(2, 0);
-	unsigned index = g->head_first; /* of B_0: before the AAD */
+	vec key = load_keys(g, v, 0);
+	vec salt = load_keys(g, v, params.rounds == 14 ? 20 : 4); /* ends with the salt */
+	vec nonce = vec_or(vec_shuffle(salt, vec_broadcast(shuffle_salt)),
+			   vec_and(load_fragments(g, v), vec_broadcast(mask_explicit)));
+	vec len = vec_or(vec_shuffle(op, vec_broadcast(shuffle_b0[params.seal])), flags_b0);
 
-	g->head_even = true;
-	for (unsigned v = 0; v < VECS; v++) {
-		vec op = load_ops(g, v, params);
-		vec salt = load_keys(g, v, params.rounds == 14 ? 20 : 4); /* ends with the salt */
-		vec nonce = vec_or(vec_shuffle(salt, vec_broadcast(shuffle_salt)),
-				   vec_shuffle(load_fragments(g, v), vec_broadcast(shuffle_explicit)));
-		vec len = vec_or(vec_shuffle(op, vec_broadcast(shuffle_b0[params.seal])), flags_b0);
-		vec b0 = vec_or(nonce, len);
-
-		g->len16.v[v] = vec_shuffle(op, vec_broadcast(shuffle_len16[params.seal]));
-		g->counter.v[v] = vec_xor(vec_or(nonce, flags_counter), g->key[0].v[v]);
-		g->mac.v[v] = vec_xor(b0, g->key[0].v[v]);
-		if (index == 0)
-			g->head[0].v[v] = b0;
-		if (index == 1)
-			group_set_aad_cid7(g, v, op, params.seal);
-		else
-			g->head[HEAD_MAX - 1].v[v] =
-				vec_or(vec_shuffle(op, vec_broadcast(shuffle_plain[params.seal])),
-				       vec_broadcast(fixed_plain));
-	}
-	if (index == 0) {
-		group_set_aad_uneven(g);
-		g->mac.q = quad_xor(g->head[g->head_first].q, g->key[0].q);
-	}
-	g->head_next = g->head_first + 2; /* step_first() takes the one before */
-	group_set_tags(g, params);
+	g->key[0].v[v] = key;
+	g->counter.v[v] = vec_xor(vec_or(nonce, flags_counter), key);
+	g->mac.v[v] = vec_xor(vec_or(nonce, len), key);
+	g->head[HEAD_MAX - 1].v[v] = vec_or(vec_shuffle(op, vec_broadcast(shuffle_plain[params.seal])),
+					    vec_broadcast(fixed_plain));
+	g->tag.v[v] = load_tags(g, v, params);
 }
 
-/* Takes the next GROUP records, or what is left of them. */
-INLINE void group_take(struct group *g, struct record_op **ops, unsigned count, struct record_op *idle,
-		       struct ccm_params params)
+/* Heads with a CID: all of them with one of ours, or any mix. */
+INLINE void group_set_heads_cid(struct group *g, struct ccm_params params)
+{
+	if (g->head_first == 1) {
+		for (unsigned v = 0; v < VECS; v++)
+			group_set_aad_cid7(g, v, load_ops(g, v, params), params.seal);
+		return;
+	}
+	for (unsigned v = 0; v < VECS; v++)
+		g->head[0].v[v] = vec_xor(g->mac.v[v], g->key[0].v[v]);
+	group_set_aad_uneven(g, params);
+	g->mac.q = quad_xor(g->head[g->head_first].q, g->key[0].q);
+}
+
+/* Takes the next GROUP records, or what is left of them: all that is to be done before key expansion. Returns
+ * how many.
+ */
+INLINE unsigned group_take(struct group *g, struct record_op **ops, unsigned count, struct record_op *idle,
+			   struct ccm_params params)
 {
 	const unsigned overhead = EXPLICIT + params.tag_len;
-	unsigned used = count < GROUP ? count : GROUP;
-	unsigned shortest = DATA_MAX;
-	unsigned longest = 0;
-	unsigned cid_any = 0;
-	unsigned cid_all = ~0U;
+	const unsigned at_len = (params.seal ? OP_PAYLOAD_LEN : OP_FRAGMENT_LEN) / 2;
+	const vec limits_mask = vec_broadcast(length_and_cid[params.seal]);
+	union lanes low;
+	union lanes high;
 
-	for (unsigned lane = 0; lane < used; lane++) {
-		struct record_op *op = ops[lane];
-		unsigned len = params.seal ? op->payload_len : (unsigned)op->fragment_len - overhead;
+	g->op = ops;
+	if (count < GROUP) {
+		struct record_op *last = ops[count - 1]; /* no record is longer */
 
-		g->op[lane] = op;
-		g->data[lane] = op->fragment + EXPLICIT;
-		g->len[lane] = len;
-		shortest = len < shortest ? len : shortest;
-		longest = len > longest ? len : longest;
-		cid_any |= op->cid_len;
-		cid_all &= op->cid_len;
+		idle->cid = last->cid;
+		idle->cid_len = last->cid_len;
+		idle->payload_len = params.seal ? last->payload_len : last->fragment_len - overhead;
+		idle->fragment_len = idle->payload_len + overhead;
+		for (unsigned lane = 0; lane < GROUP; lane++)
+			g->padded[lane] = lane < count ? ops[lane] : idle;
+		g->op = g->padded;
 	}
-	always_assert(longest <= DATA_MAX); /* the record layer sees to it; also that none is too short */
-	g->used = used;
+	for (unsigned lane = 0; lane < GROUP; lane++)
+		g->data[lane] = g->op[lane]->fragment + EXPLICIT;
+	for (unsigned v = 0; v < VECS; v++) {
+		vec op = load_ops(g, v, params);
+		vec limits = vec_and(op, limits_mask);
+
+		low.v = v ? vec_min16(low.v, limits) : limits;
+		high.v = v ? vec_max16(high.v, limits) : limits;
+		group_set_vec(g, v, op, params);
+	}
+	for (unsigned i = 1; i < LANES; i++) {
+		low.word[0][at_len] = min16(low.word[0][at_len], low.word[i][at_len]);
+		high.word[0][at_len] = max16(high.word[0][at_len], high.word[i][at_len]);
+		low.word[0][OP_CID_LEN / 2] = min16(low.word[0][OP_CID_LEN / 2], low.word[i][OP_CID_LEN / 2]);
+		high.word[0][OP_CID_LEN / 2] =
+			max16(high.word[0][OP_CID_LEN / 2], high.word[i][OP_CID_LEN / 2]);
+	}
+	always_assert(high.word[0][at_len] <=
+		      DATA_MAX); /* the record layer sees to it; also that none is too short */
 	g->block = 0;
-	g->whole_blocks = shortest / BLOCK;
-	g->blocks = (longest + BLOCK - 1) / BLOCK;
-	g->head_first = cid_any == 0 ? 2 : cid_any == 7 && cid_all == 7 ? 1 : 0;
-	if (used == GROUP)
-		return;
-	idle->cid = ops[0]->cid;
-	idle->cid_len = ops[0]->cid_len;
-	idle->payload_len = (uint16_t)(g->blocks * BLOCK);
-	idle->fragment_len = (uint16_t)(g->blocks * BLOCK + overhead);
-	for (unsigned lane = used; lane < GROUP; lane++) {
-		g->op[lane] = idle;
-		g->data[lane] = idle->fragment + EXPLICIT;
-		g->len[lane] = g->blocks * BLOCK;
+	g->whole_blocks = low.word[0][at_len] / BLOCK;
+	g->blocks = (high.word[0][at_len] + BLOCK - 1U) / BLOCK;
+	g->head_next = 0;
+	g->head_even = true;
+	g->head_first = 2;
+	if (high.word[0][OP_CID_LEN / 2] != 0) {
+		g->head_first = low.word[0][OP_CID_LEN / 2] == 7 && high.word[0][OP_CID_LEN / 2] == 7;
+		group_set_heads_cid(g, params);
 	}
+	return count < GROUP ? count : GROUP;
 }
 
 /* Word i of every key in register i <-> one key per lane; its own inverse. */
@@ -400,31 +440,46 @@ INLINE struct quad transpose(struct quad in)
 static const uint8_t sub_rot_word[BLOCK] = {1, 14, 11, 4, 5, 2, 15, 8, 9, 6, 3, 12, 13, 10, 7, 0};
 static const uint8_t sub_word[BLOCK] = {0, 13, 10, 7, 4, 1, 14, 11, 8, 5, 2, 15, 12, 9, 6, 3};
 
-/* FIPS 197 5.2: the next four words of every key, w[i] ^= w[i - 1], from `last` and the round constant. */
-INLINE struct quad expand_words(struct quad words, vec last, const uint8_t *shuffle, unsigned constant)
-{
-	words.a = vec_xor(words.a,
-			  vec_aesenclast(vec_shuffle(last, vec_broadcast(shuffle)), vec_set32(constant)));
-	words.b = vec_xor(words.b, words.a);
-	words.c = vec_xor(words.c, words.b);
-	words.d = vec_xor(words.d, words.c);
-	return words;
-}
-
-/* The newest four words of every key, transposed; of 256-bit keys those before them too. */
-struct expansion {
-	struct quad newest, older;
+/* Four words of every key, transposed, and their sum a ^ b ^ c ^ d. */
+struct words {
+	struct quad q;
+	vec sum;
 };
 
+/* FIPS 197 5.2: the next four words of every key, w[i] ^= w[i - 1], from `last` and the round constant. What
+ * the round after waits for is the new d alone: the sum of the old ones, known before, and `last` made of its
+ * predecessor. The new sum needs none of that: a' ^ b' = b, c' ^ d' = d.
+ */
+INLINE struct words expand_words(struct words old, vec last, const uint8_t *shuffle, unsigned constant)
+{
+	vec change = vec_aesenclast(vec_shuffle(last, vec_broadcast(shuffle)), vec_set32(constant));
+	struct words new;
+
+	new.q.d = vec_xor(old.sum, change);
+	new.q.a = vec_xor(old.q.a, change);
+	new.q.b = vec_xor(old.q.b, new.q.a);
+	new.q.c = vec_xor(old.q.c, new.q.b);
+	new.sum = vec_xor(old.q.b, old.q.d);
+	return new;
+}
+
+/* The newest four words of every key; of 256-bit keys those before them too. */
+struct expansion {
+	struct words newest, older;
+};
+
+/* key[0] is there already. */
 INLINE struct expansion expand_begin(struct group *g, struct ccm_params params)
 {
 	struct expansion e = {0};
 
 	for (unsigned half = 0; half < params.rounds / 7; half++) { /* a key has 4 words, or 8 */
-		for (unsigned v = 0; v < VECS; v++)
+		for (unsigned v = 0; half > 0 && v < VECS; v++)
 			g->key[half].v[v] = load_keys(g, v, (size_t)half * BLOCK);
 		e.older = e.newest;
-		e.newest = transpose(g->key[half].q);
+		e.newest.q = transpose(g->key[half].q);
+		e.newest.sum =
+			vec_xor(vec_xor(e.newest.q.a, e.newest.q.b), vec_xor(e.newest.q.c, e.newest.q.d));
 	}
 	return e;
 }
@@ -434,22 +489,37 @@ INLINE struct expansion expand_round(struct group *g, struct expansion e, unsign
 				     struct ccm_params params)
 {
 	static const uint8_t constants[] = {0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0x1b, 0x36};
-	struct quad before = e.newest;
+	struct words before = e.newest;
 
 	if (params.rounds == 10)
-		e.newest = expand_words(before, before.d, sub_rot_word, constants[r - 1]);
+		e.newest = expand_words(before, before.q.d, sub_rot_word, constants[r - 1]);
 	else if (r % 2 == 0)
-		e.newest = expand_words(e.older, before.d, sub_rot_word, constants[r / 2 - 1]);
+		e.newest = expand_words(e.older, before.q.d, sub_rot_word, constants[r / 2 - 1]);
 	else
-		e.newest = expand_words(e.older, before.d, sub_word, 0);
+		e.newest = expand_words(e.older, before.q.d, sub_word, 0);
 	e.older = before;
-	g->key[r].q = transpose(e.newest);
+	g->key[r].q = transpose(e.newest.q);
 	return e;
 }
 
 INLINE void expand_end(struct group *g, struct ccm_params params)
 {
 	g->key[params.rounds + 1].q = quad_xor(g->key[params.rounds].q, g->key[0].q);
+}
+
+/* Two groups at once, as one waits for its own results most of the time. */
+INLINE void expand_two(struct group *g, struct group *h, struct ccm_params params)
+{
+	struct expansion e = expand_begin(g, params);
+	struct expansion f = expand_begin(h, params);
+
+#pragma GCC unroll 14
+	for (unsigned r = params.rounds / 7; r <= params.rounds; r++) {
+		e = expand_round(g, e, r, params);
+		f = expand_round(h, f, r, params);
+	}
+	expand_end(g, params);
+	expand_end(h, params);
 }
 
 INLINE void expand(struct group *g, struct ccm_params params)
@@ -538,32 +608,6 @@ INLINE void step_first(struct group *g, struct ccm_params params)
 	mac_take_head(g, mac, g->head_first + 1, params.rounds);
 }
 
-/* step_first(), and in its gaps the keys of the group that comes next: round by round, as the expansion waits
- * for its own results most of the time.
- */
-INLINE void step_first_expand(struct group *g, struct group *next, struct ccm_params params)
-{
-	struct quad counter = g->counter.q;
-	struct quad mac = g->mac.q;
-	struct expansion e = expand_begin(next, params);
-	unsigned first = params.rounds / 7;
-
-	keys_stay_in_memory();
-#pragma GCC unroll 13
-	for (unsigned r = 1; r < params.rounds; r++) {
-		struct quad key = quad_held(g->key[r].q);
-
-		counter = quad_aesenc(counter, key);
-		mac = quad_aesenc(mac, key);
-		e = expand_round(next, e, first + r - 1, params);
-	}
-	for (unsigned r = first + params.rounds - 1; r <= params.rounds; r++)
-		e = expand_round(next, e, r, params);
-	expand_end(next, params);
-	g->tag.q = quad_aesenclast(counter, g->tag.q);
-	mac_take_head(g, mac, g->head_first + 1, params.rounds);
-}
-
 INLINE void step_head(struct group *g, unsigned index, unsigned rounds)
 {
 	mac_take_head(g, rounds_mac(g, rounds), index, rounds);
@@ -572,6 +616,27 @@ INLINE void step_head(struct group *g, unsigned index, unsigned rounds)
 INLINE void step_last(struct group *g, unsigned rounds)
 {
 	g->tag.q = quad_aesenclast(rounds_mac(g, rounds), g->tag.q);
+}
+
+/* step_last(), and in its gaps the keys of the group that comes next: round by round, as either waits for its
+ * own results most of the time.
+ */
+INLINE void step_last_expand(struct group *g, struct group *next, struct ccm_params params)
+{
+	struct quad mac = g->mac.q;
+	struct expansion e = expand_begin(next, params);
+	unsigned first = params.rounds / 7;
+
+	keys_stay_in_memory();
+#pragma GCC unroll 13
+	for (unsigned r = 1; r < params.rounds; r++) {
+		mac = quad_aesenc(mac, g->key[r].q);
+		e = expand_round(next, e, first + r - 1, params);
+	}
+	g->tag.q = quad_aesenclast(mac, g->tag.q);
+	for (unsigned r = first + params.rounds - 1; r <= params.rounds; r++)
+		e = expand_round(next, e, r, params);
+	expand_end(next, params);
 }
 
 /* The last round of register v of a whole block; returns its MAC state. */
@@ -613,23 +678,28 @@ INLINE void step_whole(struct group *g, const uint8_t (*counters)[BLOCK], unsign
 /* Partial blocks go through `tail`: both halves of one lie in the fragment, as a tag follows. A lane without
  * a partial block moves the first bytes of its tag to and fro.
  */
-INLINE void group_load_tails(struct group *g)
+INLINE void group_load_tails(struct group *g, struct ccm_params params)
 {
+	for (unsigned v = 0; v < VECS; v++)
+		g->len16.v[v] =
+			vec_shuffle(load_ops(g, v, params), vec_broadcast(shuffle_len16[params.seal]));
 	for (unsigned lane = 0; lane < GROUP; lane++) {
-		const uint8_t *partial = g->data[lane] + (g->len[lane] & ~15U);
+		unsigned len = lane_len(g, lane, params);
+		const uint8_t *partial = g->data[lane] + (len & ~15U);
 
 		g->tail.half[lane][0] = load64(partial);
-		g->tail.half[lane][1] = load64(partial + (g->len[lane] & 8));
+		g->tail.half[lane][1] = load64(partial + (len & 8));
 	}
 }
 
-INLINE void group_store_tails(struct group *g)
+INLINE void group_store_tails(struct group *g, struct ccm_params params)
 {
 	for (unsigned lane = 0; lane < GROUP; lane++) {
-		uint8_t *partial = g->data[lane] + (g->len[lane] & ~15U);
+		unsigned len = lane_len(g, lane, params);
+		uint8_t *partial = g->data[lane] + (len & ~15U);
 
 		store64(partial, g->tail.half[lane][0]);
-		store64(partial + (g->len[lane] & 8), g->tail.half[lane][g->len[lane] >> 3 & 1]);
+		store64(partial + (len & 8), g->tail.half[lane][len >> 3 & 1]);
 	}
 }
 
@@ -665,8 +735,8 @@ INLINE void step_masked(struct group *g, const uint8_t *counter_be, struct ccm_p
 	for (unsigned lane = 0; lane < GROUP; lane++) {
 		uintptr_t whole = (uintptr_t)(g->data[lane] + offset);
 		uintptr_t tail = (uintptr_t)g->tail.byte[lane];
-		uintptr_t choose =
-			0 - (uintptr_t)(g->len[lane] >= offset + BLOCK); /* not a branch: hard to foresee */
+		uintptr_t choose = 0 - (uintptr_t)(lane_len(g, lane, params) >=
+						   offset + BLOCK); /* not a branch: hard to foresee */
 
 		at[lane] = (uint8_t *)(tail ^ ((whole ^ tail) & choose));
 	}
@@ -681,37 +751,42 @@ INLINE void step_masked(struct group *g, const uint8_t *counter_be, struct ccm_p
 INLINE void lane_finish_seal(struct group *g, unsigned lane, struct ccm_params params)
 {
 	struct record_op *op = g->op[lane];
-	uint8_t *tag = g->data[lane] + g->len[lane];
+	uint8_t *tag = g->data[lane] + op->payload_len;
 
 	store64(tag, g->tag.half[lane][0]);
 	if (params.tag_len == BLOCK)
 		store64(tag + 8, g->tag.half[lane][1]);
-	op->fragment_len = (uint16_t)(EXPLICIT + g->len[lane] + params.tag_len);
+	op->fragment_len = (uint16_t)(EXPLICIT + op->payload_len + params.tag_len);
 	op->ok = true;
 }
 
-/* A record that fails keeps its plaintext for the moment: the record layer wipes it. */
-INLINE void lane_finish_open(struct group *g, unsigned lane, struct ccm_params params)
+/* A record that fails keeps its plaintext for the moment: the record layer wipes it. Good: two bits of each
+ * lane, set where eight bytes of the tag are as they should be.
+ */
+INLINE void lane_finish_open(struct group *g, unsigned lane, unsigned good, struct ccm_params params)
 {
 	struct record_op *op = g->op[lane];
-	uint64_t difference = g->tag.half[lane][0];
 
-	if (params.tag_len == BLOCK)
-		difference |= g->tag.half[lane][1];
+	op->payload_len = (uint16_t)lane_len(g, lane, params);
 	op->payload_offset = EXPLICIT;
-	op->payload_len = (uint16_t)g->len[lane];
-	op->ok = difference == 0;
+	if (params.tag_len == BLOCK)
+		good &= good >> 1;
+	op->ok = good >> 2 * lane % (2 * LANES) & 1;
 }
 
 INLINE void group_finish(struct group *g, struct ccm_params params)
 {
 	if (g->blocks > g->whole_blocks)
-		group_store_tails(g);
-	for (unsigned lane = 0; lane < g->used; lane++) {
-		if (params.seal)
-			lane_finish_seal(g, lane, params);
-		else
-			lane_finish_open(g, lane, params);
+		group_store_tails(g, params);
+	for (unsigned v = 0; v < VECS; v++) {
+		unsigned good = vec_zeros64(g->tag.v[v]);
+
+		for (unsigned lane = v * LANES; lane < (v + 1) * LANES; lane++) {
+			if (params.seal)
+				lane_finish_seal(g, lane, params);
+			else
+				lane_finish_open(g, lane, good, params);
+		}
 	}
 }
 
@@ -723,91 +798,80 @@ struct ccm_worker {
 	uint8_t sink[DATA_MAX + 4 * BLOCK];
 };
 
-/* The next step of a group, whose first one is done; true when it was the last. Of long records RUN blocks at
- * a time, which saves loads; of short ones one, so that two groups and the preparation of the third are well
- * mixed.
+/* The next step of a group but its last. Of long records RUN blocks at a time, which saves loads; of short
+ * ones one, so that two groups are well mixed.
  */
-INLINE bool group_step(const struct ccm_worker *w, struct group *g, struct ccm_params params)
+INLINE void group_step(const struct ccm_worker *w, struct group *g, struct ccm_params params)
 {
-	if (g->head_next < HEAD_MAX) {
+	if (g->head_next == 0) {
+		step_first(g, params);
+		g->head_next = g->head_first + 2; /* step_first() takes the one before */
+	} else if (g->head_next < HEAD_MAX) {
 		step_head(g, g->head_next, params.rounds);
 		g->head_next++;
-		return false;
-	}
-	if (g->block == g->blocks) {
-		step_last(g, params.rounds);
-		return true;
-	}
-	if (g->block + 2 * RUN <= g->whole_blocks) {
+	} else if (g->block + 2 * RUN <= g->whole_blocks) {
 		step_whole(g, w->counters + g->block, RUN, params);
-		return false;
-	}
-	if (g->block < g->whole_blocks) {
+	} else if (g->block < g->whole_blocks) {
 		step_whole(g, w->counters + g->block, 1, params);
-		return false;
+	} else {
+		if (g->block == g->whole_blocks)
+			group_load_tails(g, params);
+		step_masked(g, w->counters[g->block], params);
 	}
-	if (g->block == g->whole_blocks)
-		group_load_tails(g);
-	step_masked(g, w->counters[g->block], params);
-	return false;
 }
 
-/* The group that comes next: its records are taken and its keys expanded; with `ready` its heads are set too.
- */
-struct preparation {
-	struct group *group;    /* NULL: there is none */
-	struct record_op **ops; /* those not taken yet */
-	unsigned count;
-	bool ready;
-};
-
-INLINE void prepare(struct ccm_worker *w, struct preparation *p, struct group *g, struct ccm_params params)
+INLINE bool group_is_at_last(const struct group *g)
 {
-	p->ready = false;
-	p->group = p->count > 0 ? g : NULL;
-	if (!p->group)
-		return;
-	group_take(g, p->ops, p->count, &w->idle, params);
-	p->ops += g->used;
-	p->count -= g->used;
+	return g->head_next == HEAD_MAX && g->block == g->blocks;
 }
 
-/* Two groups are stepped in turn. When one begins, the next one's keys are expanded within its first step;
- * the rest of the preparation stands between two steps.
+/* The round keys, and what makes some of them: the first of MAC and counter. */
+INLINE void keys_wipe(struct group *g, unsigned rounds)
+{
+	struct quad zero = {vec_zero(), vec_zero(), vec_zero(), vec_zero()};
+
+	for (unsigned r = 0; r <= rounds + 1; r++)
+		g->key[r].q = zero;
+	__asm__ __volatile__("" : : "r"(g) : "memory");
+}
+
+/* Two groups are stepped in turn. When one comes to its last step, its successor's keys are expanded in it.
  */
 INLINE void ccm_burst(struct ccm_worker *w, struct record_op **ops, unsigned count, struct ccm_params params)
 {
-	struct preparation next = {.ops = ops, .count = count};
-	struct group *running[2] = {NULL, NULL};
-	struct group *spare[GROUPS] = {&w->groups[1], &w->groups[2]};
-	unsigned spares = GROUPS - 1;
+	struct group *running[2] = {&w->groups[0], NULL};
+	struct group *spare = &w->groups[2];
+	unsigned taken = group_take(running[0], ops, count, &w->idle, params);
 
-	prepare(w, &next, &w->groups[0], params);
-	if (next.group)
-		expand(next.group, params);
-	for (unsigned turn = 0; next.group || running[0] || running[1]; turn ^= 1) {
+	if (taken < count) {
+		running[1] = &w->groups[1];
+		taken += group_take(running[1], ops + taken, count - taken, &w->idle, params);
+		expand_two(running[0], running[1], params);
+	} else {
+		expand(running[0], params);
+	}
+	for (unsigned turn = 0; running[0] || running[1]; turn ^= 1) {
 		struct group *g = running[turn];
 
-		if (next.group && !next.ready) {
-			group_set_heads(next.group, params);
-			next.ready = true;
-		}
-		if (!g && !next.group)
+		if (!g)
 			continue;
-		if (!g) {
-			g = next.group;
-			running[turn] = g;
-			prepare(w, &next, spare[--spares], params);
-			if (next.group)
-				step_first_expand(g, next.group, params);
-			else
-				step_first(g, params);
-		} else if (group_step(w, g, params)) {
-			group_finish(g, params);
-			spare[spares++] = g;
+		if (!group_is_at_last(g)) {
+			group_step(w, g, params);
+			continue;
+		}
+		if (taken < count) {
+			taken += group_take(spare, ops + taken, count - taken, &w->idle, params);
+			step_last_expand(g, spare, params);
+			running[turn] = spare;
+			spare = g;
+		} else {
+			step_last(g, params.rounds);
 			running[turn] = NULL;
 		}
+		group_finish(g, params);
 	}
+	for (unsigned i = 0; i < GROUPS && i * GROUP < count; i++)
+		keys_wipe(&w->groups[i], params.rounds);
 }
 
 /* Protections to parameters: one instance of the template each. */

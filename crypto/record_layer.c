@@ -16,13 +16,15 @@ enum { BLOCK = 16, LENGTHS = 256, PROTECTION_VALUES = 256 };
 
 /* What can be a record of one protection, by lengths alone. */
 struct shape {
-	uint16_t around; /* bytes of a fragment besides its ciphertext */
-	uint16_t least;  /* bytes of ciphertext; above `most` where there is no engine */
-	uint16_t most;
-	uint8_t remainder; /* that mask of the length must be zero: CBC comes in whole blocks */
+	uint32_t least;     /* bytes of a fragment; NO_ENGINE where there is none */
+	uint32_t more;      /* that it may have beyond these */
+	uint8_t least_text; /* bytes of ciphertext in the least one */
+	uint8_t remainder;  /* that mask of the ciphertext's length must be zero: CBC comes in whole blocks */
 	uint8_t explicit_len;
 	bool aead;
 };
+
+enum { NO_ENGINE = INT32_MAX };
 
 struct record_crypto {
 	const struct record_choice *choice;
@@ -36,8 +38,8 @@ struct group {
 	struct record_op *op[RECORD_BURST_MAX];
 	uint16_t blocks[RECORD_BURST_MAX];
 	unsigned count;
-	uint8_t mixed;     /* not zero: of more than one protection */
-	bool out_of_order; /* of length */
+	uint8_t mixed;    /* not zero: of more than one protection */
+	int32_t disorder; /* negative: not in the order of length */
 };
 
 static void *worker_of(struct record_crypto *crypto, unsigned protection)
@@ -58,12 +60,12 @@ static void shape_set(struct shape *shape, enum protection_id id, bool has_engin
 
 	shape->aead = p->aead;
 	shape->explicit_len = p->explicit_len;
-	shape->around = p->explicit_len + (mac_inside ? 0 : p->tag_len);
 	shape->remainder = p->aead ? 0 : BLOCK - 1;
-	shape->least = p->aead ? 0 : mac_inside ? p->tag_len + 1 : 1;
-	shape->most = RECORD_FRAGMENT_MAX - shape->around;
+	shape->least_text = p->aead ? 0 : mac_inside ? p->tag_len + 1 : 1;
+	shape->least = p->explicit_len + (mac_inside ? 0 : p->tag_len) + shape->least_text;
+	shape->more = RECORD_FRAGMENT_MAX - shape->least;
 	if (!has_engine)
-		shape->least = UINT16_MAX;
+		shape->least = NO_ENGINE;
 }
 
 struct record_crypto *record_crypto_new(const struct record_choice *choice)
@@ -157,20 +159,18 @@ static void sort_by_blocks(struct group *g)
  * additions in memory costs more than all the rest.
  */
 struct growth {
-	unsigned count;
-	unsigned last_blocks;
-	uint8_t first_protection;
+	uint32_t count;
+	int32_t last_blocks;
+	int32_t disorder;
+	uint8_t protection; /* of all of them, or they are mixed */
 	uint8_t mixed;
-	bool out_of_order;
 };
 
 static inline void group_add(struct group *g, struct growth *growth, struct record_op *op, unsigned blocks)
 {
-	if (growth->count == 0)
-		growth->first_protection = op->protection;
-	growth->mixed |= op->protection ^ growth->first_protection;
-	growth->out_of_order |= blocks < growth->last_blocks;
-	growth->last_blocks = blocks;
+	growth->mixed |= op->protection ^ growth->protection;
+	growth->disorder |= (int32_t)blocks - growth->last_blocks;
+	growth->last_blocks = (int32_t)blocks;
 	g->op[growth->count] = op;
 	g->blocks[growth->count++] = (uint16_t)blocks;
 }
@@ -179,7 +179,7 @@ static inline void group_close(struct group *g, const struct growth *growth)
 {
 	g->count = growth->count;
 	g->mixed = growth->mixed;
-	g->out_of_order = growth->out_of_order;
+	g->disorder = growth->disorder;
 }
 
 static void run_one(struct record_crypto *crypto, struct group *g, bool open)
@@ -187,7 +187,7 @@ static void run_one(struct record_crypto *crypto, struct group *g, bool open)
 	unsigned protection = g->op[0]->protection;
 	const struct record_engine *engine = crypto->choice->engine[protection];
 
-	if (g->out_of_order)
+	if (g->disorder < 0)
 		sort_by_blocks(g);
 	if (open) {
 		engine->open_burst(crypto->worker[protection], g->op, g->count);
@@ -198,12 +198,20 @@ static void run_one(struct record_crypto *crypto, struct group *g, bool open)
 		always_assert(g->op[i]->ok); /* sealing has nothing to fail by */
 }
 
+/* Moves record i to where it stands among those that are left. */
+static void group_add_later(struct group *g, struct growth *growth, unsigned i)
+{
+	if (growth->count == 0)
+		growth->protection = g->op[i]->protection;
+	group_add(g, growth, g->op[i], g->blocks[i]);
+}
+
 /* Hands the records to their engines, one protection at a time. */
 static void run(struct record_crypto *crypto, struct group *g, bool open)
 {
 	while (g->mixed) {
 		unsigned protection = g->op[0]->protection;
-		struct growth here = {0};
+		struct growth here = {.protection = (uint8_t)protection};
 		struct growth later = {0};
 		struct group one;
 
@@ -211,7 +219,7 @@ static void run(struct record_crypto *crypto, struct group *g, bool open)
 			if (g->op[i]->protection == protection)
 				group_add(&one, &here, g->op[i], g->blocks[i]);
 			else
-				group_add(g, &later, g->op[i], g->blocks[i]); /* at i or before it */
+				group_add_later(g, &later, i);
 		}
 		group_close(&one, &here);
 		group_close(g, &later);
@@ -238,48 +246,57 @@ static void inner_take_off(struct record_op *op)
 	op->payload_len = (uint16_t)(len - 1);
 }
 
-static void open_finish(struct record_op *op)
+static void open_refuse(struct record_op *op)
 {
-	if (op->ok && op->cid_len)
-		inner_take_off(op);
-	if (op->payload_len > RECORD_PLAINTEXT_MAX) /* RFC 5246 6.2.1 */
-		op->ok = false;
-	if (op->ok)
-		return;
 	secret_wipe(op->fragment, op->fragment_len);
+	op->ok = false;
 	op->payload_len = 0;
+}
+
+/* Takes a record in unless its length is one that no record has. */
+static inline void open_take(const struct record_crypto *crypto, struct group *g, struct growth *growth,
+			     struct record_op *op)
+{
+	const struct shape *shape = &crypto->shape[op->protection];
+	uint32_t more = op->fragment_len - shape->least; /* wraps to what is too much */
+	uint32_t text = more + shape->least_text;
+
+	if (__builtin_expect((more > shape->more) | ((text & shape->remainder) != 0) |
+				     (op->cid_len > RECORD_CID_MAX),
+			     0)) {
+		op->ok = false;
+		op->payload_len = 0;
+		op->payload_offset = 0;
+		return;
+	}
+	group_add(g, growth, op, (text + BLOCK - 1) / BLOCK);
 }
 
 void record_open_burst(struct record_crypto *crypto, struct record_op *ops, unsigned count)
 {
-	struct growth growth = {0};
+	struct growth growth = {.protection = count ? ops[0].protection : 0};
 	struct group g;
 
 	always_assert(count <= RECORD_BURST_MAX);
-	for (unsigned i = 0; i < count; i++) {
-		struct record_op *op = &ops[i];
-		const struct shape *shape = &crypto->shape[op->protection];
-		unsigned len = (unsigned)op->fragment_len - shape->around; /* wraps to what is too much */
-
-		op->ok = false;
-		op->payload_len = 0;
-		op->payload_offset = 0;
-		if (len < shape->least || len > shape->most || (len & shape->remainder) ||
-		    op->cid_len > RECORD_CID_MAX)
-			continue;
-		group_add(&g, &growth, op, (len + BLOCK - 1) / BLOCK);
-	}
+	for (unsigned i = 0; i < count; i++)
+		open_take(crypto, &g, &growth, &ops[i]);
 	group_close(&g, &growth);
 	run(crypto, &g, true);
-	for (unsigned i = 0; i < count; i++)
-		open_finish(&ops[i]);
+	for (unsigned i = 0; i < count; i++) {
+		struct record_op *op = &ops[i];
+
+		if (op->ok && op->cid_len)
+			inner_take_off(op);
+		if (!op->ok || op->payload_len > RECORD_PLAINTEXT_MAX) /* RFC 5246 6.2.1 */
+			open_refuse(op);
+	}
 }
 
 /* ---- Seal ---- */
 
 void record_seal_burst(struct record_crypto *crypto, struct record_op *ops, unsigned count)
 {
-	struct growth growth = {0};
+	struct growth growth = {.protection = count ? ops[0].protection : 0};
 	struct group g;
 
 	always_assert(count <= RECORD_BURST_MAX);
@@ -290,7 +307,7 @@ void record_seal_burst(struct record_crypto *crypto, struct record_op *ops, unsi
 		op->ok = false;
 		op->fragment_len = 0;
 		if (op->payload_len > RECORD_PLAINTEXT_MAX || op->cid_len > RECORD_CID_MAX ||
-		    shape->least > shape->most)
+		    shape->least == NO_ENGINE)
 			continue;
 		always_assert(op->payload_offset == shape->explicit_len);
 		if (shape->aead)

@@ -2,6 +2,7 @@
  * fragment or 16 bytes before it, bursts of every size, and bursts in which lengths and CIDs differ. What
  * OpenSSL seals is the measure.
  */
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -259,6 +260,36 @@ static void extreme_lengths(const struct record_engine *engine, void *worker, en
 	burst(engine, worker, 20, 1U << 3 | 1U << 7);
 }
 
+/* FIPS 197 A.1: a key, and the round keys that it makes after the first (which is itself). */
+static const uint8_t fips_key[16] = {0x2b, 0x7e, 0x15, 0x16, 0x28, 0xae, 0xd2, 0xa6,
+				     0xab, 0xf7, 0x15, 0x88, 0x09, 0xcf, 0x4f, 0x3c};
+static const uint8_t fips_round_keys[][16] = {
+	{0xa0, 0xfa, 0xfe, 0x17, 0x88, 0x54, 0x2c, 0xb1, 0x23, 0xa3, 0x39, 0x39, 0x2a, 0x6c, 0x76, 0x05},
+	{0xd0, 0x14, 0xf9, 0xa8, 0xc9, 0xee, 0x25, 0x89, 0xe1, 0x3f, 0x0c, 0xc8, 0xb6, 0x63, 0x0c, 0xa6},
+};
+
+/* After a burst no round key, and not the key itself, is left in the engine's memory. The CBC engine keeps
+ * its own on the stack.
+ */
+static void keys_are_wiped(const struct record_engine *engine, void *worker, enum protection_id protection)
+{
+	if (protection_get(protection)->key_len != sizeof fips_key)
+		return;
+	for (unsigned i = 0; i < RECORD_BURST_MAX; i++) {
+		slot_make(&slots[i], protection, 64, 0, END);
+		memcpy(slots[i].raw.key, fips_key, sizeof fips_key);
+		record_key_set(&slots[i].key, protection, fips_key, slots[i].raw.salt, slots[i].raw.mac_key);
+		slots[i].expected_len = oracle_seal(&slots[i].record, slots[i].expected);
+	}
+	burst(engine, worker, RECORD_BURST_MAX - 1, 0);
+
+	size_t size = malloc_usable_size(worker);
+
+	assert_null(memmem(worker, size, fips_key, sizeof fips_key));
+	for (unsigned i = 0; i < 2; i++)
+		assert_null(memmem(worker, size, fips_round_keys[i], sizeof fips_round_keys[i]));
+}
+
 #define EACH(test)                                                                                           \
 	static void each_##test(void **state)                                                                \
 	{                                                                                                    \
@@ -269,14 +300,14 @@ EACH(single_records)
 EACH(even_bursts)
 EACH(uneven_bursts)
 EACH(extreme_lengths)
+EACH(keys_are_wiped)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(each_single_records),
-		cmocka_unit_test(each_even_bursts),
-		cmocka_unit_test(each_uneven_bursts),
-		cmocka_unit_test(each_extreme_lengths),
+		cmocka_unit_test(each_single_records), cmocka_unit_test(each_even_bursts),
+		cmocka_unit_test(each_uneven_bursts),  cmocka_unit_test(each_extreme_lengths),
+		cmocka_unit_test(each_keys_are_wiped),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
