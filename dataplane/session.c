@@ -471,7 +471,6 @@ static void install_lines(struct session_table *t, uint32_t slot, const struct s
 		.path = in->path,
 		.cid_len = in->cid_len,
 		.suite = in->suite,
-		.finished_seq = (uint32_t)(in->rx_highest - 1),
 		.since_tick = tick,
 	};
 	memcpy(tx->cid, in->cid, in->cid_len);

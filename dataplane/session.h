@@ -37,8 +37,7 @@ struct session_rx {
 	uint8_t protection; /* enum protection_id */
 	uint8_t state;      /* enum session_state */
 	uint8_t has_cid;    /* records must carry our CID */
-	uint8_t replacing;  /* reserved for a handshake from the address of a live session */
-	uint8_t reserved[2];
+	uint8_t reserved[3];
 	uint32_t big; /* index in the big pool, SESSION_NONE: key is above */
 };
 _Static_assert(sizeof(struct session_rx) == 64, "one cache line");
@@ -60,9 +59,8 @@ struct session_tx {
 	uint32_t unverified_in, unverified_out; /* bytes since the peer moved, until it answers */
 	uint32_t age_next, age_previous;        /* live: in its age bucket; ended: in order of ending */
 	uint32_t age_bucket;
-	uint32_t finished_seq; /* sequence number of the peer's Finished, low 32 bits */
-	uint32_t since_tick;   /* of the installation */
-	uint32_t reserved_for_growth[3];
+	uint32_t since_tick; /* of the installation */
+	uint32_t reserved_for_growth[4];
 };
 _Static_assert(sizeof(struct session_tx) == 128, "two cache lines");
 _Static_assert(offsetof(struct session_tx, cid) == 64, "the first line is full");

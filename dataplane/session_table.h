@@ -14,7 +14,7 @@
 #include "dataplane/session_prf.h"
 
 enum {
-	SESSION_LAYOUT_VERSION = 1,
+	SESSION_LAYOUT_VERSION = 2,
 	SESSION_SLOTS_MAX = 1 << 24,  /* a CID names a slot in 24 bits ... */
 	SESSION_WORKERS_MAX = 1 << 8, /* ... and a worker in 8 */
 	INDEX_WAYS = 10,              /* entries of a bucket */
