@@ -7,13 +7,22 @@
 
 enum { MAILS_PER_TURN = 64, ENDED_PER_TURN = 64, STOPPED_PER_TURN = 32 };
 
-void mail_to_control(struct worker *w, enum mail_type type, const void *body, uint32_t body_len,
+/* A mail is answered by one of these at most: NOT_INSTALLED, NOT_ANNOUNCED, UPLINK_RETURNED. */
+enum { ANSWER_ROOM = SPSC_ALIGN };
+_Static_assert(sizeof(struct spsc_header) + sizeof(struct mail_ended) <= ANSWER_ROOM &&
+		       sizeof(struct spsc_header) + sizeof(struct mail_session) <= ANSWER_ROOM &&
+		       sizeof(struct spsc_header) + sizeof(struct mail_uplink) <= ANSWER_ROOM,
+	       "an answer takes one line, and so never a pad before it");
+
+bool mail_to_control(struct worker *w, enum mail_type type, const void *body, uint32_t body_len,
 		     const void *extra, uint32_t extra_len)
 {
-	if (mailbox_post(&w->link->to_control, type, body, body_len, extra, extra_len))
-		w->mailed = true;
-	else
+	if (!mailbox_post(&w->link->to_control, type, body, body_len, extra, extra_len)) {
 		counter_add(&w->counters->mail_dropped, 1);
+		return false;
+	}
+	w->mailed = true;
+	return true;
 }
 
 void worker_end_session(struct worker *w, uint32_t slot, enum sluice_reason reason)
@@ -34,7 +43,7 @@ void worker_flush_ended(struct worker *w)
 		struct sluice_session_down down;
 		struct mail_ended mail;
 
-		if (slot == SESSION_NONE || spsc_room(&w->link->to_control.producer) < 2 * SPSC_ALIGN)
+		if (slot == SESSION_NONE || !spsc_fits(&w->link->to_control.producer, 2 * SPSC_ALIGN))
 			return;
 		tx = session_tx(w->sessions, slot);
 		mail = (struct mail_ended){.ref = session_ref(w->sessions, slot), .reason = tx->down_reason};
@@ -230,7 +239,9 @@ unsigned worker_read_mail(struct worker *w, uint64_t now_ns)
 	struct spsc_message m;
 	unsigned n = 0;
 
-	while (n < MAILS_PER_TURN && mailbox_next(&w->link->to_worker, &m)) {
+	/* No mail is taken whose answer might find no room: control would wait for it for ever. */
+	while (n < MAILS_PER_TURN && spsc_fits(&w->link->to_control.producer, ANSWER_ROOM) &&
+	       mailbox_next(&w->link->to_worker, &m)) {
 		read_one(w, &m, now_ns);
 		n++;
 	}

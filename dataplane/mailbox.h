@@ -92,14 +92,20 @@ enum {
 	MAILBOX_MIN = 128 * 1024, /* bytes: one message of that length is at most a quarter of the ring */
 };
 
+/* What the two threads write lies two lines (what a core fetches at once) from anything of the other's, in
+ * this mailbox and in those before and behind it. */
+enum { MAILBOX_APART = 128 };
+
 struct mailbox {
 	struct spsc_control *control;
 	void *data;
 	uint64_t size;
-	int event_fd;                  /* readable when a receiver that sleeps was woken */
+	int event_fd; /* readable when a receiver that sleeps was woken */
+	uint8_t apart_constant[MAILBOX_APART];
 	struct spsc_producer producer; /* the sending thread's */
-	uint8_t apart[64];             /* the two threads' fields share no cache line */
+	uint8_t apart_producer[MAILBOX_APART];
 	struct spsc_consumer consumer; /* the receiving thread's */
+	uint8_t apart_consumer[MAILBOX_APART];
 };
 
 /* Start and stop, any thread. bytes: a power of two, at least MAILBOX_MIN. 0 or -errno, with nothing taken

@@ -9,7 +9,8 @@
 enum { ALERT_WARNING = 1, ALERT_FATAL = 2, ALERT_CLOSE_NOTIFY = 0, ALERT_NO_RENEGOTIATION = 100 };
 enum { HANDSHAKE_CLIENT_HELLO = 1, HANDSHAKE_FINISHED = 20 };
 enum {
-	RING_AHEAD = 1024, /* bytes: some messages, as long as the consumer's core takes to let go of a line */
+	RING_AHEAD =
+		1024, /* bytes: some messages, as long as the consumer's core takes to let go of a line */
 };
 
 /* RFC 9146 3: once negotiated, protected records carry the CID, and no others do. */

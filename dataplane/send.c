@@ -18,16 +18,31 @@ enum {
 #define TX_STUCK_MAX_NS 100000000ULL
 #define SEQUENCE_MAX    ((1ULL << 48) - 1)
 
-static size_t ip_overhead(const struct path *path)
+static bool is_ipv4(const struct path *path)
 {
 	static const uint8_t v4_mapped[12] = {[10] = 0xff, [11] = 0xff};
-	size_t ip = memcmp(path->peer.ip, v4_mapped, sizeof(v4_mapped)) == 0 ? 20 : 40;
 
-	return ip + 8;
+	return memcmp(path->peer.ip, v4_mapped, sizeof(v4_mapped)) == 0;
 }
 
-/* Puts the headers in front of len bytes at start, inside the mbuf, and queues the frame. */
-static void send_from(struct worker *w, struct rte_mbuf *m, const struct path *path, uint8_t *start,
+static size_t ip_overhead(const struct path *path)
+{
+	return (is_ipv4(path) ? 20 : 40) + 8;
+}
+
+/* We have an address of the peer's family, and know the MAC of the peer or its router. */
+static bool has_route(const struct worker *w, const struct path *path)
+{
+	static const uint8_t no_mac[6];
+
+	return (is_ipv4(path) ? w->local.has_ipv4 : w->local.has_ipv6) &&
+	       memcmp(path->mac, no_mac, sizeof(no_mac)) != 0;
+}
+
+/* Puts the headers in front of len bytes at start, inside the mbuf, and queues the frame. False: no way
+ * there.
+ */
+static bool send_from(struct worker *w, struct rte_mbuf *m, const struct path *path, uint8_t *start,
 		      size_t len)
 {
 	size_t headers = frame_write_headers(&w->local, path, start, len, 0, w->port.tx_checksum);
@@ -36,7 +51,7 @@ static void send_from(struct worker *w, struct rte_mbuf *m, const struct path *p
 	if (unlikely(headers == 0)) { /* a path of a family in which we have no address */
 		counter_add(&w->counters->frames_out_dropped, 1);
 		rte_pktmbuf_free(m);
-		return;
+		return false;
 	}
 	m->data_off = (uint16_t)(start - headers - (uint8_t *)m->buf_addr);
 	m->data_len = (uint16_t)(headers + len);
@@ -48,6 +63,7 @@ static void send_from(struct worker *w, struct rte_mbuf *m, const struct path *p
 			RTE_MBUF_F_TX_UDP_CKSUM | (m->l3_len == 20 ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6);
 	}
 	send_frame(w, m);
+	return true;
 }
 
 void send_frame(struct worker *w, struct rte_mbuf *mbuf)
@@ -59,17 +75,55 @@ void send_frame(struct worker *w, struct rte_mbuf *mbuf)
 		rte_pktmbuf_free(mbuf);
 		return;
 	}
+	w->tx_for[w->tx_count].attach = 0;
 	w->tx[w->tx_count++] = mbuf;
 }
 
+/* The application learns that a message of its did not go out. False when the uplink has no room for that. */
+static bool tell_failed(struct worker *w, struct sluice_ref ref, uint64_t cookie, enum sluice_reason reason,
+			size_t arg)
+{
+	struct sluice_send_failed event = {
+		.ref = ref,
+		.reason = (uint16_t)reason,
+		.arg = (uint16_t)arg,
+		.cookie = cookie,
+	};
+
+	if (!uplink_event(w->uplink, SLUICE_SEND_FAILED, &event, sizeof(event)))
+		return false;
+	counter_add(&w->counters->downlink_failed, 1);
+	w->uplink_dirty = true;
+	return true;
+}
+
+/* Frames [0, n) are gone, one way or the other. */
+static void leave_queue(struct worker *w, unsigned n)
+{
+	w->tx_count -= n;
+	memmove(w->tx, w->tx + n, w->tx_count * sizeof(w->tx[0]));
+	memmove(w->tx_for, w->tx_for + n, w->tx_count * sizeof(w->tx_for[0]));
+}
+
 /* The port has taken nothing for too long (a vhost peer that is gone, a link that is down): what waits for it
- * is dropped, as UDP would be, so that nothing else waits with it. */
+ * is dropped, as UDP would be, so that nothing else waits with it; as far as those who sent it can be told.
+ */
 static void drop_stuck(struct worker *w)
 {
-	counter_add(&w->counters->frames_out_dropped, w->tx_count);
-	rte_pktmbuf_free_bulk(w->tx, w->tx_count);
-	w->tx_count = 0;
-	w->tx_stuck_ns = 0;
+	unsigned n;
+
+	for (n = 0; n < w->tx_count; n++) {
+		const struct sent_for *f = &w->tx_for[n];
+
+		if (f->attach && w->uplink && f->attach == w->attach &&
+		    !tell_failed(w, f->ref, f->cookie, SLUICE_REASON_PORT_FULL, 0))
+			break;
+	}
+	counter_add(&w->counters->frames_out_dropped, n);
+	rte_pktmbuf_free_bulk(w->tx, n);
+	leave_queue(w, n);
+	if (w->tx_count == 0)
+		w->tx_stuck_ns = 0;
 }
 
 void send_flush(struct worker *w)
@@ -82,11 +136,9 @@ void send_flush(struct worker *w)
 	for (unsigned i = 0; i < w->tx_count; i++)
 		bytes += w->tx[i]->pkt_len;
 	sent = port_transmit(&w->port, w->tx, w->tx_count);
-	for (unsigned i = sent; i < w->tx_count; i++) {
+	for (unsigned i = sent; i < w->tx_count; i++)
 		bytes -= w->tx[i]->pkt_len;
-		w->tx[i - sent] = w->tx[i];
-	}
-	w->tx_count -= sent;
+	leave_queue(w, sent);
 	counter_add(&w->counters->frames_out, sent);
 	counter_add(&w->counters->bytes_out, bytes);
 	if (sent || w->tx_count == 0)
@@ -109,7 +161,7 @@ bool send_datagram(struct worker *w, const struct path *path, const void *payloa
 		return false;
 	start = (uint8_t *)m->buf_addr + PORT_PAYLOAD_AT;
 	memcpy(start, payload, payload_len);
-	send_from(w, m, path, start, payload_len);
+	(void)send_from(w, m, path, start, payload_len);
 	return true;
 }
 
@@ -135,7 +187,7 @@ static void seal_prepare(struct worker *w, uint32_t slot, struct rte_mbuf *m, ui
 }
 
 /* The sealed record gets its header and goes to the session's path. */
-static void seal_finish(struct worker *w, uint32_t slot, struct rte_mbuf *m, uint8_t type,
+static bool seal_finish(struct worker *w, uint32_t slot, struct rte_mbuf *m, uint8_t type,
 			const struct record_op *op)
 {
 	struct session_tx *tx = session_tx(w->sessions, slot);
@@ -147,7 +199,7 @@ static void seal_finish(struct worker *w, uint32_t slot, struct rte_mbuf *m, uin
 		     op->fragment_len);
 	if (unlikely(tx->unverified))
 		tx->unverified_out += (uint32_t)(header_len + op->fragment_len);
-	send_from(w, m, &tx->path, start, header_len + op->fragment_len);
+	return send_from(w, m, &tx->path, start, header_len + op->fragment_len);
 }
 
 void send_alert(struct worker *w, uint32_t slot, uint8_t level, uint8_t description)
@@ -167,7 +219,7 @@ void send_alert(struct worker *w, uint32_t slot, uint8_t level, uint8_t descript
 	payload[1] = description;
 	seal_prepare(w, slot, m, CONTENT_ALERT, 2, &op);
 	record_seal_burst(w->crypto, &op, 1);
-	seal_finish(w, slot, m, CONTENT_ALERT, &op);
+	(void)seal_finish(w, slot, m, CONTENT_ALERT, &op);
 }
 
 /* One message of the application on its way out. */
@@ -176,20 +228,6 @@ struct outbound {
 	struct rte_mbuf *mbuf;
 	uint32_t slot;
 };
-
-static void fail(struct worker *w, const struct outbound *out, enum sluice_reason reason, size_t arg)
-{
-	struct sluice_send_failed event = {
-		.ref = out->data.ref,
-		.reason = (uint16_t)reason,
-		.arg = (uint16_t)arg,
-		.cookie = out->data.seq,
-	};
-
-	counter_add(&w->counters->downlink_failed, 1);
-	if (uplink_event(w->uplink, SLUICE_SEND_FAILED, &event, sizeof(event)))
-		w->uplink_dirty = true;
-}
 
 static void close_by_application(struct worker *w, struct sluice_ref ref)
 {
@@ -249,6 +287,8 @@ static enum sluice_reason send_check(struct worker *w, struct outbound *out, siz
 		return SLUICE_REASON_NO_SESSION;
 	tx = session_tx(w->sessions, out->slot);
 	rx = session_rx(w->sessions, out->slot);
+	if (unlikely(!has_route(w, &tx->path)))
+		return SLUICE_REASON_NO_ROUTE;
 	overhead = ip_overhead(&tx->path) + RECORD_HEADER_LEN + tx->cid_len +
 		   record_seal_overhead(rx->protection, out->data.payload_len, tx->cid_len != 0);
 	wire = overhead + out->data.payload_len;
@@ -274,8 +314,8 @@ static void report_broken(struct worker *w)
 
 	if (w->broken_attach == w->attach)
 		return;
-	w->broken_attach = w->attach;
-	mail_to_control(w, MAIL_UPLINK_BROKEN, &mail, sizeof(mail), NULL, 0);
+	if (mail_to_control(w, MAIL_UPLINK_BROKEN, &mail, sizeof(mail), NULL, 0))
+		w->broken_attach = w->attach;
 }
 
 static bool spare_fill(struct worker *w)
@@ -292,13 +332,13 @@ unsigned send_burst(struct worker *w, uint64_t now_ns)
 {
 	struct outbound out[BURST_SEND];
 	struct record_op ops[BURST_SEND];
-	struct sluice_ref close;
+	struct sluice_ref close = {0};
 	bool closing;
 	unsigned taken, n = 0;
 
 	(void)now_ns;
 	if (!w->uplink || w->tx_count > TX_PENDING - 2 * BURST_SEND || !spare_fill(w) ||
-	    spsc_room(&w->uplink->up) < (uint64_t)BURST_SEND * UPLINK_ROOM_PER_MESSAGE)
+	    !spsc_fits(&w->uplink->up, (uint64_t)BURST_SEND * UPLINK_ROOM_PER_MESSAGE))
 		return 0;
 	taken = take_burst(w, out, &close, &closing);
 	if (unlikely(w->uplink->down.broken))
@@ -308,7 +348,10 @@ unsigned send_burst(struct worker *w, uint64_t now_ns)
 		enum sluice_reason reason = send_check(w, &out[i], &arg);
 
 		if (unlikely(reason != SLUICE_REASON_NONE)) {
-			fail(w, &out[i], reason, arg);
+			bool told = tell_failed(w, out[i].data.ref, out[i].data.seq, reason, arg);
+
+			assert(told); /* room was asked for before the message was taken */
+			(void)told;
 			w->spare[w->spare_count++] = out[i].mbuf;
 			continue;
 		}
@@ -317,8 +360,12 @@ unsigned send_burst(struct worker *w, uint64_t now_ns)
 		out[n++] = out[i];
 	}
 	record_seal_burst(w->crypto, ops, n);
-	for (unsigned i = 0; i < n; i++)
-		seal_finish(w, out[i].slot, out[i].mbuf, CONTENT_APPLICATION_DATA, &ops[i]);
+	for (unsigned i = 0; i < n; i++) {
+		if (!seal_finish(w, out[i].slot, out[i].mbuf, CONTENT_APPLICATION_DATA, &ops[i]))
+			continue; /* has_route() was true: cannot be */
+		w->tx_for[w->tx_count - 1] = (struct sent_for){
+			.ref = out[i].data.ref, .attach = w->attach, .cookie = out[i].data.seq};
+	}
 	counter_add(&w->counters->records_out, n);
 	if (closing)
 		close_by_application(w, close);

@@ -70,6 +70,13 @@ enum stage {
 	STAGES
 };
 
+/* Whose message a waiting frame carries: who hears of it when it is dropped. */
+struct sent_for {
+	struct sluice_ref ref;
+	uint32_t attach; /* of the application that sent it; 0: not an application's */
+	uint64_t cookie;
+};
+
 struct worker {
 	uint16_t index;
 	uint16_t workers;
@@ -108,6 +115,7 @@ struct worker {
 	uint64_t tx_stuck_ns; /* since when the port has taken nothing; 0: it takes */
 	unsigned tx_count;
 	struct rte_mbuf *tx[TX_PENDING];
+	struct sent_for tx_for[TX_PENDING];
 	struct burst burst;
 };
 
@@ -148,7 +156,8 @@ void send_flush(struct worker *w);
 
 /* mail.c */
 unsigned worker_read_mail(struct worker *w, uint64_t now_ns);
-void mail_to_control(struct worker *w, enum mail_type type, const void *body, uint32_t body_len,
+/* False when the mailbox is full: counted, and the mail's loss or the caller's to repeat. */
+bool mail_to_control(struct worker *w, enum mail_type type, const void *body, uint32_t body_len,
 		     const void *extra, uint32_t extra_len);
 /* Ends a live session: keys wiped, the application and control will be told. */
 void worker_end_session(struct worker *w, uint32_t slot, enum sluice_reason reason);

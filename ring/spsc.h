@@ -79,6 +79,11 @@ static inline void *spsc_reserve_leaving(struct spsc_producer *p, uint16_t type,
 static inline void spsc_prefetch(const struct spsc_producer *p, uint64_t ahead, unsigned lines);
 /* Bytes free now: what messages take with their headers, their alignment and a pad at the end. */
 uint64_t spsc_room(struct spsc_producer *p);
+/* Whether that many are. Asks the consumer only when what is known of it is not enough. */
+static inline bool spsc_fits(struct spsc_producer *p, uint64_t bytes)
+{
+	return bytes <= p->size - (p->head - p->tail_cached) || bytes <= spsc_room(p);
+}
 /* Makes everything reserved visible. True when the consumer sleeps and must be woken: the flag is cleared by
  * this. */
 bool spsc_publish(struct spsc_producer *p);

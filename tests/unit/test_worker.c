@@ -551,6 +551,35 @@ static void r18_what_cannot_be_sent_is_told(void **state)
 }
 
 /* R12: a session ends before its sequence numbers do. */
+/* No address of ours in the peer's family, or none of a router's: told, and no sequence number is spent. */
+static void r18_without_a_route_nothing_is_sent(void **state)
+{
+	struct fixture *f = *state;
+	struct session_table *t = f->rig.worker->sessions;
+	uint32_t slot = rig_install(&f->rig, 3, false);
+	struct sluice_ref ref = session_ref(t, slot);
+	struct path good = session_tx(t, slot)->path;
+	struct sluice_message m;
+	struct record_op op;
+	uint8_t payload[1500];
+
+	session_tx(t, slot)->path.peer.ip[0] = 0x20; /* IPv6, and the rig has IPv4 alone */
+	send_down(f, ref, 4, 11);
+	m = expect(f, SLUICE_SEND_FAILED);
+	assert_int_equal(m.failed->reason, SLUICE_REASON_NO_ROUTE);
+	assert_int_equal(m.failed->cookie, 11);
+	session_tx(t, slot)->path = good;
+	memset(session_tx(t, slot)->path.mac, 0, 6);
+	send_down(f, ref, 4, 12);
+	assert_int_equal(expect(f, SLUICE_SEND_FAILED).failed->reason, SLUICE_REASON_NO_ROUTE);
+	expect_sent_nothing(f);
+	session_tx(t, slot)->path = good;
+	send_down(f, ref, 4, 13);
+	expect_sent(f, 3, &op, payload);
+	assert_int_equal(op.epoch_seq, EPOCH_1 | 1);
+	expect_nothing(f);
+}
+
 static void r12_sequence_numbers_never_wrap(void **state)
 {
 	struct fixture *f = *state;
@@ -1074,6 +1103,8 @@ static void a_port_that_takes_nothing_blocks_nothing(void **state)
 	f->now_ns += 200000000ULL;
 	turn(f);
 	assert_true(counter_get(&f->rig.link.counters->frames_out_dropped) > 0);
+	for (uint64_t i = counter_get(&f->rig.link.counters->frames_out_dropped); i > 0; i--)
+		assert_int_equal(expect(f, SLUICE_SEND_FAILED).failed->reason, SLUICE_REASON_PORT_FULL);
 	send_one(f, data_record(3, 1));
 	expect_data(f, 1);
 	post(f, MAIL_STOP, NULL, 0, NULL, 0);
@@ -1081,6 +1112,110 @@ static void a_port_that_takes_nothing_blocks_nothing(void **state)
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+/* Each message that a port which takes nothing made us drop is told once; what was sent for an application
+ * that is gone is told to nobody; and when there is no room to tell, the frames wait for it. */
+static void r18_what_the_port_does_not_take_is_told(void **state)
+{
+	struct fixture *f = *state;
+	struct sluice_ref ref = session_ref(f->rig.worker->sessions, rig_install(&f->rig, 3, false));
+	struct worker_counters *c = f->rig.link.counters;
+	uint64_t sent = 0, dropped, told = 0;
+	struct sluice_message m;
+	void *filler = f;
+
+	while (!rte_ring_full(f->rig.tx))
+		assert_int_equal(rte_ring_enqueue(f->rig.tx, filler), 0);
+	while (sent < 100)
+		send_down(f, ref, 4, ++sent);
+	expect_nothing(f);
+	while (uplink_event(f->rig.uplink, SLUICE_PEER_MOVED, &(struct sluice_peer_moved){0},
+			    sizeof(struct sluice_peer_moved)))
+		;
+	uplink_publish(f->rig.uplink);
+	f->now_ns += 200000000ULL;
+	turn(f);
+	assert_int_equal(counter_get(&c->frames_out_dropped), 0);
+	while (sluice_receive(f->app, &m, 1) == 1)
+		assert_int_equal(m.type, SLUICE_PEER_MOVED);
+	turn(f);
+	dropped = counter_get(&c->frames_out_dropped);
+	assert_int_equal(dropped, 100);
+	while (sluice_receive(f->app, &m, 1) == 1) {
+		assert_int_equal(m.type, SLUICE_SEND_FAILED);
+		assert_int_equal(m.failed->reason, SLUICE_REASON_PORT_FULL);
+		assert_int_equal(m.failed->ref.index, ref.index);
+		assert_int_equal(m.failed->cookie, ++told);
+	}
+	assert_int_equal(told, dropped);
+	send_down(f, ref, 4, 200);
+	attach(f, 2);
+	f->now_ns += 200000000ULL;
+	turn(f);
+	f->now_ns += 200000000ULL;
+	turn(f);
+	assert_int_equal(counter_get(&c->frames_out_dropped), dropped + 1);
+	expect_nothing(f);
+	while (rte_ring_dequeue(f->rig.tx, &filler) == 0)
+		;
+}
+
+static void fill_mailbox(struct fixture *f)
+{
+	struct mail_moved filler = {.ref.index = 77};
+
+	while (mailbox_post(&f->rig.link.to_control, MAIL_PEER_MOVED, &filler, sizeof(filler), NULL, 0))
+		;
+	while (mailbox_post(&f->rig.link.to_control, MAIL_PEER_MOVED, NULL, 0, NULL, 0))
+		;
+	mailbox_publish(&f->rig.link.to_control);
+}
+
+/* Control reads again: all fillers, then what the worker kept back. */
+static void empty_mailbox(struct fixture *f)
+{
+	struct spsc_message m;
+
+	while (mailbox_next(&f->rig.link.to_control, &m))
+		assert_int_equal(m.type, MAIL_PEER_MOVED);
+	mailbox_release(&f->rig.link.to_control);
+	turn(f);
+}
+
+/* What control waits for comes, however long its mailbox was full. */
+static void answers_to_control_are_never_lost(void **state)
+{
+	struct fixture *f = *state;
+	struct mail_uplink none = {.attach = 1};
+	struct mail_install install = {.session.ref = {.index = 1, .generation = 2}};
+
+	rig_install(&f->rig, 3, false);
+	fill_mailbox(f);
+	post(f, MAIL_INSTALL, &install, sizeof(install), NULL, 0);
+	post(f, MAIL_UPLINK, &none, sizeof(none), NULL, 0);
+	send_one(f, data_record(3, 1)); /* the record path goes on */
+	expect_data(f, 1);
+	empty_mailbox(f);
+	assert_int_equal(((const struct mail_ended *)expect_mail(f, MAIL_NOT_INSTALLED))->ref.generation, 2);
+	assert_ptr_equal(((const struct mail_uplink *)expect_mail(f, MAIL_UPLINK_RETURNED))->uplink,
+			 f->rig.uplink);
+	expect_no_mail(f);
+	assert_null(f->rig.worker->uplink);
+	assert_int_equal(counter_get(&f->rig.link.counters->mail_dropped), 0);
+}
+
+static void an_impossible_index_is_reported_when_there_is_room(void **state)
+{
+	struct fixture *f = *state;
+
+	fill_mailbox(f);
+	atomic_store(&f->rig.uplink->down.control->head, UINT64_MAX / 3);
+	turn(f);
+	empty_mailbox(f);
+	assert_int_equal(((const struct mail_uplink *)expect_mail(f, MAIL_UPLINK_BROKEN))->attach, 1);
+	turn(f);
+	expect_no_mail(f);
+}
 
 int main(void)
 {
@@ -1110,6 +1245,7 @@ int main(void)
 		T(i05_an_unverified_address_gets_three_times_its_bytes),
 		T(answers_are_sealed_with_numbers_of_their_own),
 		T(r18_what_cannot_be_sent_is_told),
+		T(r18_without_a_route_nothing_is_sent),
 		T(r12_sequence_numbers_never_wrap),
 		T(h19_close_notify_both_ways),
 		T(h20_fatal_alert_ends_one_session),
@@ -1129,6 +1265,9 @@ int main(void)
 		T(o12_idle_sessions_expire),
 		T(stop_closes_every_session),
 		T(a_port_that_takes_nothing_blocks_nothing),
+		T(r18_what_the_port_does_not_take_is_told),
+		T(answers_to_control_are_never_lost),
+		T(an_impossible_index_is_reported_when_there_is_room),
 	};
 
 	if (rte_eal_init(RTE_DIM(eal), eal) < 0)
