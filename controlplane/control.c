@@ -130,7 +130,7 @@ static void process_store(struct control *c)
 		if (credentials->ops->process(credentials->store, c->now_ns) == 0)
 			return;
 		negotiate_answered(c);
-		c->revoke.paused = false;
+		revoke_answered(c);
 	}
 }
 

@@ -41,6 +41,8 @@ struct outcomes {
 	struct refusal_counts refused;
 };
 
+enum { REVOKE_UNSURE_MAX = 64 };
+
 /* How far the changes of the credential store have been carried out: revoke.c. */
 struct revoke {
 	uint64_t number;             /* the last change that was read */
@@ -50,6 +52,9 @@ struct revoke {
 	bool paused;                 /* but not before the store is asked or answers */
 	unsigned worker;
 	uint32_t slot;
+	unsigned unsure_count; /* sessions of which the store has not said yet what became of their credential
+				*/
+	struct sluice_ref unsure[REVOKE_UNSURE_MAX];
 };
 
 struct worker_watch {
@@ -124,6 +129,8 @@ void negotiate_moved(struct control *c, const struct mail_moved *mail);
 /* revoke.c: the sessions whose credential is removed or replaced. True when there is more to do at once. */
 void revoke_open(struct control *c);
 bool revoke_turn(struct control *c);
+/* Answers have come from a store that answers later; they are told in this turn alone. */
+void revoke_answered(struct control *c);
 uint64_t revoke_deadline(const struct control *c);
 /* A session has come of this handshake, and its worker knows of it. */
 void revoke_established(struct control *c, struct association *a, const struct attempt *attempt);

@@ -72,21 +72,57 @@ static int is_unchanged(const struct control *c, const struct standing *s)
 	return found.registree.version == standing_version(s);
 }
 
-/* The store has said that it is gone. What is asked again is whether another store has it, too. */
-static void take_change(struct control *c, const struct credential_id *id)
-{
-	struct standing *s = NULL;
-
-	while ((s = standings_next(c->standings, id, s))) {
-		if (is_unchanged(c, s) != 1)
-			carry_out(c, s);
-	}
-}
-
 static void check_all(struct control *c)
 {
 	c->revoke.checking = true;
 	c->revoke.worker = c->revoke.slot = 0;
+}
+
+/* The store answers later: this session is looked at again then. */
+static void note_unsure(struct control *c, const struct standing *s)
+{
+	struct revoke *r = &c->revoke;
+
+	if (r->unsure_count < REVOKE_UNSURE_MAX)
+		r->unsure[r->unsure_count++] = standing_ref(s);
+	else
+		check_all(c);
+}
+
+static void check_unsure(struct control *c)
+{
+	struct revoke *r = &c->revoke;
+	unsigned left = 0;
+
+	for (unsigned i = 0; i < r->unsure_count; i++) {
+		struct association *a = association_find(c->associations, r->unsure[i]);
+		int ret = a && a->standing ? is_unchanged(c, a->standing) : 1;
+
+		if (ret == 0)
+			carry_out(c, a->standing);
+		if (ret < 0)
+			r->unsure[left++] = r->unsure[i];
+	}
+	r->unsure_count = left;
+}
+
+/* The store has said that it is gone, but perhaps of another row: a session that came after the change stands
+ * on what was written then, one without a version on a file, and a raw public key may be there under several
+ * names. */
+static void take_change(struct control *c, const struct credential_change *change)
+{
+	struct standing *s = NULL;
+	int ret;
+
+	while ((s = standings_next(c->standings, &change->id, s))) {
+		if (standing_version(s) == 0 || standing_version(s) >= change->number)
+			continue;
+		ret = change->id.kind == SLUICE_CREDENTIAL_PSK ? 0 : is_unchanged(c, s);
+		if (ret == -EAGAIN)
+			note_unsure(c, s);
+		else if (ret != 1)
+			carry_out(c, s);
+	}
 }
 
 /* True when there may be more. */
@@ -103,7 +139,7 @@ static bool read_changes(struct control *c)
 		if (n > 0 || n == -ESTALE)
 			c->revoke.changed_ns = c->now_ns;
 		for (int i = 0; i < n; i++)
-			take_change(c, &changes[i].id);
+			take_change(c, &changes[i]);
 	}
 	return n == CHANGES_AT_ONCE;
 }
@@ -145,7 +181,7 @@ static void check_one(struct control *c, struct standing *s)
 	if (ret == 0)
 		carry_out(c, s);
 	else if (ret < 0)
-		check_all(c);
+		note_unsure(c, s);
 }
 
 /* ---- every turn */
@@ -180,10 +216,19 @@ bool revoke_turn(struct control *c)
 		r->polled_ns = c->now_ns;
 		r->next_ns = more ? c->now_ns : c->now_ns + POLL_NS;
 		r->paused = false;
+		check_unsure(c);
 	}
 	if (r->checking && !r->paused)
 		check_some(c);
 	return more || (r->checking && !r->paused);
+}
+
+void revoke_answered(struct control *c)
+{
+	c->revoke.paused = false;
+	check_unsure(c);
+	if (c->revoke.checking && !c->stopping)
+		check_some(c);
 }
 
 void revoke_open(struct control *c)
