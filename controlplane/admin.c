@@ -207,7 +207,9 @@ bool admin_stuck_worker(const struct control *c, unsigned *worker)
 
 bool admin_store_reachable(const struct control *c)
 {
-	return !c->store_failed;
+	const struct credentials *s = &c->credentials;
+
+	return !s->ops || !s->ops->reachable || s->ops->reachable(s->store);
 }
 
 bool admin_ready(const struct control *c, char *why, size_t why_len)

@@ -48,6 +48,7 @@ __attribute__((format(printf, 3, 4))) static bool refuse(struct admin_fault *fau
 	fault->status = status;
 	fault->allow = NULL;
 	va_start(arguments, format);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): the line above does it */
 	vsnprintf(fault->why, sizeof fault->why, format, arguments);
 	va_end(arguments);
 	return false;

@@ -84,6 +84,8 @@ struct credential_store {
 	int (*fd)(const void *store);
 	unsigned (*process)(void *store, uint64_t now_ns);
 	uint64_t (*deadline)(const void *store);
+	/* Whether a look-up would be answered now; NULL: always. For readiness and metrics. */
+	bool (*reachable)(const void *store);
 	void (*close)(void *store);
 };
 

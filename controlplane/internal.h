@@ -84,7 +84,6 @@ struct control {
 	struct worker_watch *watches; /* one per worker */
 	bool (*port_is_up)(void *port);
 	void *port;
-	bool store_failed;  /* the last look-up in the credential store did */
 	uint64_t started_s; /* CLOCK_REALTIME */
 
 	uint64_t now_ns; /* CLOCK_MONOTONIC, read once per turn */

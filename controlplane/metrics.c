@@ -251,6 +251,39 @@ static void put_store(struct writer *w)
 				       .value = admin_store_reachable(w->c)});
 }
 
+/* Of the store in a file of ours; another one has counters of its own. */
+static void put_store_rows(struct writer *w)
+{
+	const struct store_live *live = stores_live(w->c->stores);
+
+	if (live)
+		put_one(w, store_live_rows(live));
+}
+
+static void put_store_lost(struct writer *w)
+{
+	const struct store_live *live = stores_live(w->c->stores);
+
+	if (live)
+		put_one(w, store_live_counts(live)->lost);
+}
+
+static void put_store_failed(struct writer *w)
+{
+	const struct store_live *live = stores_live(w->c->stores);
+
+	if (live)
+		put_one(w, store_live_counts(live)->failed);
+}
+
+static void put_store_damaged(struct writer *w)
+{
+	const struct store_live *live = stores_live(w->c->stores);
+
+	if (live)
+		put_one(w, store_live_counts(live)->damaged);
+}
+
 static void put_requests(struct writer *w)
 {
 	const struct admin_counts *n = admin_counts(w->c->admin);
@@ -335,6 +368,10 @@ static const struct family families[] = {
 	{"start_time_seconds", "When the gateway was started, as Unix time", true, put_start, 0},
 	{"ready", "1 when the gateway can serve devices: what /ready tells", true, put_ready, 0},
 	{"store_reachable", "1 when the credential store answers", true, put_store, 0},
+	{"store_rows", "Credentials in the LMDB store when it was opened", true, put_store_rows, 0},
+	{"store_lost", "How often the LMDB store was lost", false, put_store_lost, 0},
+	{"store_failed", "Look-ups in the LMDB store that failed", false, put_store_failed, 0},
+	{"store_damaged", "Of these, rows that were damaged", false, put_store_damaged, 0},
 	{"workers", "Worker threads", true, put_workers, 0},
 	{"sessions", "Live sessions", true, put_sessions, 0},
 	{"handshakes_in_flight", "Handshakes that the control thread works on", true, put_in_flight, 0},

@@ -229,8 +229,17 @@ static void close_live(void *store)
 	store_live_close(store);
 }
 
-const struct credential_store store_live_ops = {
-	.name = "lmdb", .find_psk = find_psk, .find = find, .changes = changes, .close = close_live};
+static bool reachable(const void *store)
+{
+	return store_live_is_up(store);
+}
+
+const struct credential_store store_live_ops = {.name = "lmdb",
+						.find_psk = find_psk,
+						.find = find,
+						.changes = changes,
+						.reachable = reachable,
+						.close = close_live};
 
 /* ---- start and end */
 

@@ -508,6 +508,11 @@ static void redis_close(void *store)
 	redis_store_close(store);
 }
 
+static bool redis_reachable(const void *store)
+{
+	return redis_link_ready(((const struct redis_store *)store)->link);
+}
+
 const struct credential_store store_redis = {
 	.name = "redis",
 	.find_psk = redis_find_psk,
@@ -516,5 +521,6 @@ const struct credential_store store_redis = {
 	.fd = redis_fd,
 	.process = redis_process,
 	.deadline = redis_deadline,
+	.reachable = redis_reachable,
 	.close = redis_close,
 };

@@ -72,16 +72,27 @@ static uint64_t deadline(const void *store)
 	return other->ops->deadline(other->store);
 }
 
+static bool reachable(const void *store)
+{
+	const struct credentials *other = &((const struct stores *)store)->main;
+
+	return !other->ops->reachable || other->ops->reachable(other->store);
+}
+
 /* Two of them, as a store that answers at once has neither of the last three. */
-static const struct credential_store chain = {
-	.name = "file and store", .find_psk = find_psk, .find = find, .changes = changes};
+static const struct credential_store chain = {.name = "file and store",
+					      .find_psk = find_psk,
+					      .find = find,
+					      .changes = changes,
+					      .reachable = reachable};
 static const struct credential_store waiting_chain = {.name = "file and store",
 						      .find_psk = find_psk,
 						      .find = find,
 						      .changes = changes,
 						      .fd = chain_fd,
 						      .process = process,
-						      .deadline = deadline};
+						      .deadline = deadline,
+						      .reachable = reachable};
 
 /* ---- start and end */
 

@@ -406,6 +406,47 @@ class Why(Case):
         self.assertTrue(self.attempts(identity="urn:dev:meter-2"))
 
 
+class Store(Case):
+    """Readiness follows the credential store; sessions that are up do not notice."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.lab = lab.Lab(os.environ.get("SLUICE_BUILD", "build"))
+        cls.store = os.path.join(cls.lab.folder, "credentials")
+        try:
+            subprocess.run([cls.lab.program("controlplane/sluicectl"), "psk", "add", "urn:dev:stored", "--store", cls.store,
+                            "--kind", "ae-id", "--id", "C-stored"], input=b"00" * 16, check=True,
+                           stdout=subprocess.DEVNULL)
+            cls.lab.config["credentials"]["store"] = cls.store
+            cls.lab.start()
+        except BaseException:
+            cls.lab.stop()
+            raise
+
+    def test_a_store_that_goes_and_comes_back(self):
+        self.assertEqual(self.admin.total("sluice_store_rows"), 1)
+        with self.lab.client(psk=(b"urn:dev:stored", bytes(16))) as client:
+            client.connect()
+            self.assertEqual(self.names("C-stored"), ["urn:dev:stored"])
+            self.assertEqual(self.names("urn:dev:stored"), ["urn:dev:stored"])
+            os.rename(self.store, self.store + ".away")
+            self.assertTrue(self.wait_until(lambda: self.admin.get("/ready")[0] == 503, 10))
+            self.assertIn("cannot be reached", self.admin.get("/ready")[1]["why"])
+            self.assertEqual(self.admin.total("sluice_store_reachable"), 0)
+            self.assertEqual(client.exchange(b"still up"), b"still up")
+            address = self.refused(psk=(b"urn:dev:stored", bytes(16)))
+            self.assertIn("cannot be reached", self.ctl("why", address))
+            os.rename(self.store + ".away", self.store)
+            self.assertTrue(self.wait_until(lambda: self.admin.get("/ready")[0] == 200, 10))
+            self.assertEqual(client.exchange(b"still up"), b"still up")
+        self.assertEqual(self.admin.total("sluice_store_lost_total"), 1)
+        with self.lab.client(psk=(b"urn:dev:stored", bytes(16))) as client:
+            client.connect()
+
+    def names(self, identity):
+        return [s["credential_id"] for s in self.admin.get("/sessions", identity=identity)[1]["sessions"]]
+
+
 class Metrics(Case):
     settings = {"workers": {"count": 2}}
 
