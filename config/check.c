@@ -266,6 +266,16 @@ static bool check_pem(const char *path, bool secret, const char *label, char *wh
 	return found;
 }
 
+bool check_readable(const char *text, char *why, size_t why_len)
+{
+	int fd = open_file(text, false, why, why_len);
+
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
 bool check_certificates(const char *text, char *why, size_t why_len)
 {
 	return check_pem(text, false, "-----BEGIN CERTIFICATE-----", why, why_len);

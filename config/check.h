@@ -30,6 +30,7 @@ bool check_store(const char *text, char *why, size_t why_len);
 bool check_redis(const char *text, char *why, size_t why_len);
 
 /* A regular file that can be read; secret ones must be closed to others. */
+bool check_readable(const char *text, char *why, size_t why_len);
 bool check_certificates(const char *text, char *why, size_t why_len);
 bool check_private_key(const char *text, char *why, size_t why_len);
 bool check_psk_file(const char *text, char *why, size_t why_len);

@@ -25,6 +25,7 @@ enum config_client_certificate {
 	CONFIG_CLIENT_CERTIFICATE_OPTIONAL,
 	CONFIG_CLIENT_CERTIFICATE_REQUIRED
 };
+enum config_expired_crl { CONFIG_EXPIRED_CRL_REFUSE, CONFIG_EXPIRED_CRL_USE };
 enum config_registrees { CONFIG_REGISTREES_OPTIONAL, CONFIG_REGISTREES_REQUIRED };
 
 struct config_workers {
@@ -73,6 +74,9 @@ struct config_tls {
 	char *key;           /* PEM */
 	char *raw_key;       /* PEM private key, shown as raw public key (RFC 7250); NULL: none */
 	char *trust_anchors; /* PEM, for client certificates */
+	char **crls;         /* files: PEM or DER */
+	unsigned crls_count;
+	enum config_expired_crl expired_crl;
 	enum config_client_certificate client_certificate;
 	enum config_registrees registrees; /* must a certificate be that of a registree? */
 	bool require_ems;                  /* RFC 7627 */

@@ -34,6 +34,7 @@
 /* Even positions are true: what may stand for a bool. */
 static const char *const bools[] = {"true", "false", "yes", "no", "on", "off", NULL};
 static const char *const idles[] = {"sleep", "poll", NULL};             /* enum config_idle */
+static const char *const expired_crls[] = {"refuse", "use", NULL};      /* its enum */
 static const char *const registrees[] = {"optional", "required", NULL}; /* its enum */
 static const char *const client_certificates[] = {"none", "optional", "required", NULL}; /* its enum */
 static const char *const unknown_server_names[] = {"default", "refuse", NULL};           /* its enum */
@@ -157,6 +158,13 @@ static const struct config_option options[] = {
 	{IN(tls, trust_anchors), TEXT(4095, NULL), .check = check_certificates,
 	 .example = "/etc/sluice/roots.pem",
 	 .help = "PEM file: roots that certificates of devices must lead to."},
+	{IN(tls, crls), COUNT(tls, crls_count), LIST(64), .check = check_readable,
+	 .example = "[/etc/sluice/root.crl]",
+	 .help = "Files with revocation lists, PEM or DER. They are looked at every second; one that becomes "
+		 "unusable leaves in force what it said before. A CA without a list is not asked about."},
+	{IN(tls, expired_crl), CHOICE(expired_crls, "refuse"),
+	 .help = "What a revocation list past its time is worth: refuse turns away everybody that it speaks "
+		 "about, use goes by it all the same."},
 	{IN(tls, client_certificate), CHOICE(client_certificates, "none"),
 	 .help = "Whether devices that use a certificate suite are asked for theirs."},
 	{IN(tls, registrees), CHOICE(registrees, "optional"),

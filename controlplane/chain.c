@@ -18,7 +18,6 @@ enum {
 	SIGNATURE_BITS_MIN = 128, /* SHA-256 */
 	ECC_BITS_MIN = 256,
 	RSA_BITS_MIN = 2048,
-	NAME_TEXT_MAX = 100, /* of a subject in the operator's words */
 };
 
 struct chain {
@@ -64,6 +63,11 @@ static X509_STORE *read_anchors(const char *file, char *error, size_t error_len)
 	snprintf(error, error_len, "%s holds no usable certificates in PEM", file);
 	X509_STORE_free(store);
 	return NULL;
+}
+
+void chain_global_init(void)
+{
+	(void)OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL);
 }
 
 struct trust *trust_new(const char *anchors_file, char *error, size_t error_len)
@@ -123,15 +127,15 @@ static X509_STORE *take_store(struct trust *t, bool *has_lists, bool *expired_li
 
 /* ---- refusals */
 
-static const char *name_text(char out[NAME_TEXT_MAX], const X509_NAME *name)
+const char *chain_subject(char out[CHAIN_SUBJECT_MAX], const X509_NAME *name)
 {
-	char line[2 * NAME_TEXT_MAX] = "";
+	char line[2 * CHAIN_SUBJECT_MAX] = "";
 	BIO *memory = BIO_new(BIO_s_mem());
 
 	if (memory && X509_NAME_print_ex(memory, name, 0, XN_FLAG_RFC2253) >= 0) {
 		int len = BIO_read(memory, line, sizeof line);
 
-		(void)log_text(out, NAME_TEXT_MAX, (const uint8_t *)line, len > 0 ? (size_t)len : 0);
+		(void)log_text(out, CHAIN_SUBJECT_MAX, (const uint8_t *)line, len > 0 ? (size_t)len : 0);
 	} else {
 		out[0] = 0;
 	}
@@ -203,10 +207,10 @@ static bool check_own(X509 *own, struct refusal *refusal)
 static void describe_unknown_root(X509_STORE_CTX *ctx, struct refusal *refusal)
 {
 	X509 *last = X509_STORE_CTX_get_current_cert(ctx);
-	char name[NAME_TEXT_MAX] = "";
+	char name[CHAIN_SUBJECT_MAX] = "";
 
 	if (last)
-		(void)name_text(name, X509_get_issuer_name(last));
+		(void)chain_subject(name, X509_get_issuer_name(last));
 	(void)refusal_write(refusal, REFUSED_UNKNOWN_ROOT, ALERT_UNKNOWN_CA,
 			    "the client's certificate chain ends at an unknown root: %s", name);
 }

@@ -31,6 +31,9 @@ enum {
 struct x509_st;
 struct x509_store_st;
 
+/* Once per process, before anything else here: libcrypto is not configured by the machine's openssl.cnf. */
+void chain_global_init(void);
+
 /* The trust anchors of a tenant and the revocation lists that speak about what they issued. Any thread. */
 struct trust;
 

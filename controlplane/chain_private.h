@@ -21,6 +21,10 @@ struct trust {
  * store. expired_lists: a list past its time is used all the same. */
 void trust_replace(struct trust *t, X509_STORE *with_lists, bool expired_lists);
 
+/* A name as "CN=Root,O=Example", fit for the log. Returns out. */
+enum { CHAIN_SUBJECT_MAX = 100 };
+const char *chain_subject(char out[CHAIN_SUBJECT_MAX], const X509_NAME *name);
+
 /* The curve (RFC 8422 5.1.1) when it is secp256r1, secp384r1 or secp521r1, else 0. */
 uint16_t chain_key_curve(EVP_PKEY *key);
 

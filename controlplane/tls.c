@@ -11,7 +11,9 @@
 
 #include "controlplane/certificate.h"
 #include "controlplane/chain.h"
+#include "controlplane/errand.h"
 #include "controlplane/handshake.h"
+#include "controlplane/lists.h"
 #include "controlplane/log.h"
 #include "controlplane/ni.h"
 #include "controlplane/raw_key.h"
@@ -75,13 +77,20 @@ const char *tls_error_text(int wolfssl_error)
 	return wolfSSL_ERR_reason_error_string((unsigned long)wolfssl_error);
 }
 
+/* Threads for files; they start when somebody needs them. */
+static struct errands *files;
+
 int tls_global_init(void)
 {
-	return wolfSSL_Init() == WOLFSSL_SUCCESS ? 0 : -ENOMEM;
+	chain_global_init();
+	files = errands_new(1);
+	return files && wolfSSL_Init() == WOLFSSL_SUCCESS ? 0 : -ENOMEM;
 }
 
 void tls_global_fini(void)
 {
+	errands_free(files);
+	files = NULL;
 	wolfSSL_Cleanup();
 }
 
@@ -272,7 +281,7 @@ static bool can_know_raw_keys(const struct tls *t)
 
 static int load_trust(struct tls *t, const struct config_tls *c, char *error, size_t error_len)
 {
-	char why[256];
+	char why[512];
 
 	if (!c->trust_anchors && can_know_raw_keys(t))
 		return 0;
@@ -285,9 +294,17 @@ static int load_trust(struct tls *t, const struct config_tls *c, char *error, si
 		return -EINVAL;
 	}
 	t->trust = trust_new(c->trust_anchors, why, sizeof why);
-	if (t->trust)
+	if (!t->trust) {
+		snprintf(error, error_len, "%strust_anchors: %s", place_of(t).text, why);
+		return -EINVAL;
+	}
+	if (c->crls_count == 0)
 		return 0;
-	snprintf(error, error_len, "%strust_anchors: %s", place_of(t).text, why);
+	t->lists = lists_new(t->trust, files, c->crls, c->crls_count,
+			     c->expired_crl == CONFIG_EXPIRED_CRL_USE, place_of(t).text, why, sizeof why);
+	if (t->lists)
+		return 0;
+	snprintf(error, error_len, "%scrls: %s", place_of(t).text, why);
 	return -EINVAL;
 }
 
@@ -397,6 +414,7 @@ void tls_free(struct tls *t)
 	free(t->use);
 	wolfSSL_CTX_free(t->ctx);
 	wolfSSL_CTX_free(t->raw_ctx);
+	lists_free(t->lists);
 	trust_free(t->trust);
 	free(t);
 }

@@ -22,6 +22,7 @@ struct credentials {
 };
 
 struct trust;
+struct lists;
 
 struct tls_use {
 	uint64_t full_ns; /* when the tenant's second's worth of handshakes is there again */
@@ -37,6 +38,7 @@ struct tls {
 	struct credentials credentials;
 	enum config_client_certificate client_certificate;
 	enum config_registrees registrees;
+	struct lists *lists; /* its revocation lists; NULL: none */
 	struct trust *trust; /* for client certificates; NULL: no X.509 certificate is taken */
 	enum config_credential_removed credential_removed;
 	uint32_t rehandshake_s;

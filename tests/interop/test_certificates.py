@@ -11,7 +11,7 @@ import clients
 import lab
 from authority import DAY, issue, usage
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from test_application import BUILD, Application, Attached, sluice
@@ -322,6 +322,94 @@ class RawKeys(Fleet):
         self.sluicectl("registree", "del", *arguments)
         self.sluicectl("registree", "add", "--kind", "lwm2m-endpoint", "--id", "urn:ep:128", "--public-key",
                        self.identifier("short-128", 128))
+
+
+class RevocationLists(Fleet):
+    """Files that change while the gateway runs."""
+
+    @classmethod
+    def prepare(cls):
+        keep, f = cls.files.keep, cls.files
+        cls.root = keep("root", issue("Root", ca=True))
+        cls.middle = issue("Issuing CA", cls.root, ca=True)
+        cls.pairs = {"good": keep("good", issue("good", cls.root, names=[uri("urn:good")]))}
+        cls.pairs["device"] = keep("device", issue("device", cls.root, names=[uri("urn:device")]))
+        cls.pairs["below"] = keep("below", issue("below", cls.middle, names=[uri("urn:below")]), [cls.middle])
+        cls.revoke()
+        cls.revoke(issuer=cls.middle, name="middle.crl", der=True)
+        cls.tls = {"trust_anchors": f("root.pem"), "crls": [f("root.crl"), f("middle.crl")]}
+
+    @classmethod
+    def revoke(cls, *names, issuer=None, name="root.crl", der=False, **options):
+        issued = authority.crl(issuer or cls.root, [cls.pairs.get(n, cls.middle)[0] for n in names], **options)
+        encoding = serialization.Encoding.DER if der else serialization.Encoding.PEM
+        cls.files.write(name, issued.public_bytes(encoding))
+
+    def check_good(self):
+        self.assertComesIn(lambda: self.openssl("good"), "urn:good")
+
+    def read_anew(self, change, words="was read anew"):
+        """Within two seconds, while handshakes go on."""
+        log = len(self.lab.gateway.output(100000))
+        change()
+        self.assertTrue(self.wait_until(lambda: words in self.lab.gateway.output(100000)[log:], 2.5))
+
+    def test_A07_revoked_and_back(self):
+        for attempt in (self.openssl, self.gnutls):
+            with self.subTest(client=attempt.__name__):
+                self.assertComesIn(lambda: attempt("device"), "urn:device")
+                self.read_anew(lambda: self.revoke("device"))
+                self.assertTurnedAway(lambda: attempt("device"), "certificate_revoked",
+                                      "the client's certificate has been revoked")
+                self.read_anew(self.revoke)
+                self.assertComesIn(lambda: attempt("device"), "urn:device")
+
+    def test_A07_by_a_ca_below_and_the_ca_itself(self):
+        self.assertComesIn(lambda: self.openssl("below"), "urn:below")
+        self.read_anew(lambda: self.revoke("below", issuer=self.middle, name="middle.crl", der=True))
+        self.assertTurnedAway(lambda: self.openssl("below"), "certificate_revoked", "has been revoked")
+        self.read_anew(lambda: self.revoke(issuer=self.middle, name="middle.crl", der=True))
+        self.assertComesIn(lambda: self.openssl("below"), "urn:below")
+        self.read_anew(lambda: self.revoke("the CA"))
+        self.assertTurnedAway(lambda: self.openssl("below"), "certificate_revoked",
+                              "a CA in the client's certificate chain has been revoked")
+        self.read_anew(self.revoke)
+
+    def test_A07_a_broken_list_keeps_the_one_before(self):
+        self.read_anew(lambda: self.revoke("device"))
+        for change in (lambda: self.files.write("root.crl", b"no list"),
+                       lambda: os.unlink(self.files("root.crl")),
+                       lambda: self.revoke(signer=ec.generate_private_key(ec.SECP256R1()))):
+            self.read_anew(change, "cannot be used")
+            self.assertTurnedAway(lambda: self.openssl("device"), "certificate_revoked", "has been revoked")
+        self.read_anew(self.revoke)
+        self.assertComesIn(lambda: self.openssl("device"), "urn:device")
+
+    def test_A07_an_expired_list_refuses_all_that_it_speaks_about(self):
+        self.check_good()
+        self.read_anew(lambda: self.revoke(start=-10 * DAY), "has expired; devices that it speaks about are refused")
+        output = self.openssl("device")
+        self.assertIn(f"alert number {ALERTS['certificate_unknown']}", output)
+        self.read_anew(self.revoke)
+        self.check_good()
+
+
+class ExpiredListsUsed(RevocationLists):
+    """The other policy. Only what differs."""
+
+    @classmethod
+    def prepare(cls):
+        super().prepare()
+        cls.tls["expired_crl"] = "use"
+
+    test_A07_revoked_and_back = test_A07_by_a_ca_below_and_the_ca_itself = None
+    test_A07_a_broken_list_keeps_the_one_before = None
+
+    def test_A07_an_expired_list_refuses_all_that_it_speaks_about(self):
+        self.read_anew(lambda: self.revoke("device", start=-10 * DAY), "has expired; it is used all the same")
+        self.assertTurnedAway(lambda: self.openssl("device"), "certificate_revoked", "has been revoked")
+        self.read_anew(self.revoke)
+        self.assertComesIn(lambda: self.openssl("device"), "urn:device")
 
 
 if __name__ == "__main__":

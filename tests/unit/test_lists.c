@@ -1,0 +1,283 @@
+/* Revocation lists: what they say counts, anew within two seconds of a change, and a broken file changes
+ * nothing (checklist A07). Errands, which they are read by. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <openssl/x509.h>
+
+#include "controlplane/errand.h"
+#include "controlplane/lists.h"
+#include "tests/unit/authority.h"
+
+enum { GOOD = 11, BAD = 12 };
+
+static struct subject root, ca, stranger, good, bad, below;
+static struct trust *trust;
+static struct errands *errands;
+static char directory[] = "/tmp/sluice-lists-XXXXXX";
+
+static const char *path(const char *name)
+{
+	static char paths[4][96];
+	static unsigned turn;
+	char *out = paths[turn++ % 4];
+
+	snprintf(out, sizeof paths[0], "%s/%s", directory, name);
+	return out;
+}
+
+static const struct subject *under(const struct subject *s)
+{
+	return s == &below ? &ca : NULL;
+}
+
+/* NULL: let in; else the alert's name. */
+static const char *verdict_on(const struct subject *s)
+{
+	const struct subject *chain[] = {s, under(s)};
+	struct refusal refusal = {0};
+	uint8_t list[8192];
+	struct chain *c;
+
+	c = chain_verify(trust, list, list_of(list, sizeof list, chain, chain[1] ? 2 : 1), &refusal);
+	chain_free(c);
+	return c ? NULL : alert_name(refusal.alert);
+}
+
+static void write_list(const char *name, const struct subject *issuer, long revoked, long until_s, int der)
+{
+	struct X509_crl_st *crl = crl_new(issuer, &revoked, revoked ? 1 : 0, until_s);
+	char fresh[96], old[96];
+
+	snprintf(fresh, sizeof fresh, "%s", path("fresh"));
+	snprintf(old, sizeof old, "%s", path(name));
+	crl_write(fresh, crl, der);
+	assert_int_equal(rename(fresh, old), 0);
+	X509_CRL_free(crl);
+}
+
+static void write_text(const char *name, const char *text)
+{
+	FILE *f = fopen(path(name), "w");
+
+	assert_true(f && fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+static struct lists *lists_of(const char *one, const char *two, bool expired_too)
+{
+	static char names[2][96];
+	static char *files[2];
+	char error[512] = "";
+	struct lists *l;
+
+	snprintf(names[0], sizeof names[0], "%s", path(one));
+	files[0] = names[0];
+	if (two)
+		snprintf(names[1], sizeof names[1], "%s", path(two));
+	files[1] = names[1];
+	l = lists_new(trust, errands, files, two ? 2 : 1, expired_too, "tls.", error, sizeof error);
+	if (!l)
+		print_message("%s\n", error);
+	return l;
+}
+
+static bool becomes(const struct subject *s, const char *wanted)
+{
+	for (int i = 0; i < 40; i++) {
+		const char *verdict = verdict_on(s);
+
+		if (wanted ? verdict && strcmp(verdict, wanted) == 0 : !verdict)
+			return true;
+		usleep(50000);
+	}
+	return false;
+}
+
+static void test_revoked(void **state)
+{
+	for (int der = 0; der < 2; der++) {
+		struct lists *l;
+
+		write_list("root", &root, BAD, DAY_S, der);
+		assert_null(verdict_on(&bad));
+		l = lists_of("root", NULL, false);
+		assert_non_null(l);
+		assert_string_equal(verdict_on(&bad), "certificate_revoked");
+		assert_null(verdict_on(&good));
+		assert_null(verdict_on(&below)); /* the CA has no list, and is not on the root's */
+		lists_free(l);
+		trust_free(trust);
+		trust = trust_new(path("anchors"), (char[256]){0}, 256);
+	}
+}
+
+/* Read anew while it is used; broken ones and missing ones change nothing. */
+static void test_changes(void **state)
+{
+	struct lists *l;
+
+	write_list("root", &root, 0, DAY_S, 0);
+	write_list("ca", &ca, 0, DAY_S, 1);
+	l = lists_of("root", "ca", false);
+	assert_non_null(l);
+	assert_null(verdict_on(&bad));
+	write_list("root", &root, BAD, DAY_S, 0);
+	assert_true(becomes(&bad, "certificate_revoked"));
+	write_list("ca", &ca, BAD, DAY_S, 0);
+	assert_true(becomes(&below, "certificate_revoked"));
+	assert_null(verdict_on(&good));
+	write_text("root", "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n");
+	usleep(1300000);
+	assert_string_equal(verdict_on(&bad), "certificate_revoked");
+	assert_null(verdict_on(&good));
+	unlink(path("root"));
+	usleep(1300000);
+	assert_string_equal(verdict_on(&bad), "certificate_revoked");
+	assert_null(verdict_on(&good));
+	write_list("root", &root, 0, DAY_S, 0);
+	assert_true(becomes(&bad, NULL));
+	assert_string_equal(verdict_on(&below), "certificate_revoked");
+	lists_free(l);
+	trust_free(trust);
+	trust = trust_new(path("anchors"), (char[256]){0}, 256);
+}
+
+static void test_expired(void **state)
+{
+	struct lists *l;
+
+	write_list("root", &root, BAD, -1, 0);
+	l = lists_of("root", NULL, false);
+	assert_string_equal(verdict_on(&good), "certificate_unknown");
+	assert_string_equal(verdict_on(&below), "certificate_unknown"); /* its CA is of the root, too */
+	lists_free(l);
+	l = lists_of("root", NULL, true);
+	assert_null(verdict_on(&good));
+	assert_string_equal(verdict_on(&bad), "certificate_revoked");
+	lists_free(l);
+	trust_free(trust);
+	trust = trust_new(path("anchors"), (char[256]){0}, 256);
+}
+
+/* A CA below the anchors: its key is known only when a chain brings it. */
+static void test_wrong_signatures(void **state)
+{
+	struct subject root_again = root, ca_again = ca;
+	struct lists *l;
+
+	root_again.key = stranger.key;
+	ca_again.key = stranger.key;
+	write_list("root", &root_again, 0, DAY_S, 0);
+	assert_null(lists_of("root", NULL, false));
+	write_list("ca", &ca_again, 0, DAY_S, 0);
+	l = lists_of("ca", NULL, false);
+	assert_non_null(l);
+	assert_string_equal(verdict_on(&below), "certificate_unknown");
+	assert_null(verdict_on(&good));
+	lists_free(l);
+	trust_free(trust);
+	trust = trust_new(path("anchors"), (char[256]){0}, 256);
+	write_text("root", "");
+	assert_null(lists_of("root", NULL, false));
+	assert_null(lists_of("nonexistent", NULL, false));
+}
+
+/* ---- errands */
+
+struct counter {
+	struct errand errand;
+	_Atomic unsigned runs;
+	uint64_t gap_ns;
+};
+
+static uint64_t count(struct errand *e, uint64_t now_ns)
+{
+	struct counter *c = (struct counter *)e;
+
+	c->runs++;
+	return c->gap_ns ? now_ns + c->gap_ns : 0;
+}
+
+static uint64_t take_long(struct errand *e, uint64_t now_ns)
+{
+	struct counter *c = (struct counter *)e;
+
+	usleep(100000);
+	c->runs++;
+	return now_ns + 1;
+}
+
+static void test_errands(void **state)
+{
+	struct errands *es = errands_new(3);
+	struct counter once = {.errand.run = count}, often = {.errand.run = count, .gap_ns = 10000000};
+	struct counter later = {.errand.run = count, .gap_ns = 1}, slow = {.errand.run = take_long};
+	unsigned runs;
+
+	assert_int_equal(errands_add(es, &later.errand, errand_now_ns() + 3600000000000ULL), 0);
+	assert_int_equal(errands_add(es, &often.errand, 0), 0);
+	assert_int_equal(errands_add(es, &slow.errand, 0), 0);
+	assert_int_equal(errands_add(es, &once.errand, 0), 0);
+	usleep(250000);
+	assert_int_equal(once.runs, 1);
+	assert_true(often.runs >= 5);
+	errands_cancel(es, &often.errand);
+	runs = often.runs;
+	errands_cancel(es, &slow.errand); /* in the middle of a run: waits for its end */
+	usleep(50000);
+	assert_int_equal(often.runs, runs);
+	assert_true(slow.runs >= 2);
+	errands_cancel(es, &later.errand);
+	assert_int_equal(later.runs, 0);
+	errands_free(es);
+	errands_free(errands_new(2));
+	errands_free(NULL);
+}
+
+static int set_up(void **state)
+{
+	root = subject_new(&(struct wanted){.common_name = "Root"}, 1);
+	stranger = subject_new(&(struct wanted){.common_name = "Stranger"}, 1);
+	ca = subject_new(&(struct wanted){.common_name = "CA", .issuer = &root, .serial = 5}, 1);
+	good = subject_new(&(struct wanted){.common_name = "good", .issuer = &root, .serial = GOOD}, 0);
+	bad = subject_new(&(struct wanted){.common_name = "bad", .issuer = &root, .serial = BAD}, 0);
+	below = subject_new(&(struct wanted){.common_name = "below", .issuer = &ca, .serial = BAD}, 0);
+	assert_non_null(mkdtemp(directory));
+	subject_write(path("anchors"), (const struct subject *[]){&root}, 1);
+	trust = trust_new(path("anchors"), (char[256]){0}, 256);
+	errands = errands_new(1);
+	return trust && errands ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+	static const char *const names[] = {"root", "ca", "anchors", "fresh"};
+	struct subject *const all[] = {&root, &stranger, &ca, &good, &bad, &below};
+
+	errands_free(errands);
+	trust_free(trust);
+	for (int i = 0; i < 4; i++)
+		unlink(path(names[i]));
+	for (int i = 0; i < 6; i++)
+		subject_free(all[i]);
+	return rmdir(directory);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_revoked), cmocka_unit_test(test_changes),
+		cmocka_unit_test(test_expired), cmocka_unit_test(test_wrong_signatures),
+		cmocka_unit_test(test_errands),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
