@@ -215,6 +215,8 @@ unsigned devices_send(struct swarm *s, uint64_t now_ns)
 	uint16_t lens[RECORD_BURST_MAX];
 	unsigned n = 0;
 
+	if (s->ready == 0)
+		return 0;
 	for (unsigned looked = 0; looked < 4 * RECORD_BURST_MAX && n < RECORD_BURST_MAX / 2; looked++) {
 		uint32_t device = s->cursor;
 		struct device *d = &s->devices[device];
