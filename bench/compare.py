@@ -75,6 +75,7 @@ def main():
     parser.add_argument("--payload", type=int, default=64)
     parser.add_argument("--samples", type=int, default=8, help="of each socket server in a round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--no-bars", action="store_true", help="measure, hold no bar")
     parser.add_argument("--json", help="the table for other programs")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sluice-compare-") as folder:
@@ -84,7 +85,7 @@ def main():
             json.dump({"bench": "compare", "version": 1, "payload": options.payload, "libraries": sorted(libraries),
                        "rounds": {name: [{"min": low, "median": middle} for low, middle in rounds]
                                   for name, rounds in figures.items()}}, file, indent=1)
-    return 0 if judge(figures, libraries) else 1
+    return 0 if judge(figures, libraries) or options.no_bars else 1
 
 
 if __name__ == "__main__":
