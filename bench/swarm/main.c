@@ -141,6 +141,7 @@ static const struct swarm_option options[] = {
 	{"rebind-every", COUNT, &O.rebind_every},
 	{"reboot-every", COUNT, &O.reboot_every},
 	{"seconds", COUNT, &O.seconds},
+	{"seed", COUNT, &O.seed},
 	{"handshake-rate", REAL, &O.handshake_rate},
 	{"rate", REAL, &O.record_rate},
 	{"loss", REAL, &O.loss},
@@ -340,7 +341,7 @@ static void run(struct swarm *s)
 static int set_up(struct swarm *s, char *error, size_t error_len)
 {
 	wolfSSL_Init();
-	s->random = O.seed << 32;
+	s->random = (uint64_t)O.seed << 32;
 	if (record_choice_make(&s->choice, NULL, error, error_len) != 0)
 		return -1;
 	s->crypto = record_crypto_new(&s->choice);

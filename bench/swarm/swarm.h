@@ -71,7 +71,7 @@ struct swarm_options {
 	bool handshakes_first; /* no request before the last device is done with its handshake */
 	double loss, duplicate, reorder, replay, forge; /* shares, 0..1 */
 	uint32_t rebind_every, reboot_every;            /* requests; 0: never */
-	uint64_t seed;
+	uint32_t seed;
 };
 
 struct swarm_counts {
