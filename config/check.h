@@ -33,6 +33,7 @@ bool check_redis(const char *text, char *why, size_t why_len);
 bool check_readable(const char *text, char *why, size_t why_len);
 bool check_certificates(const char *text, char *why, size_t why_len);
 bool check_private_key(const char *text, char *why, size_t why_len);
+bool check_ticket_keys(const char *text, char *why, size_t why_len);
 bool check_psk_file(const char *text, char *why, size_t why_len);
 
 #endif

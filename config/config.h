@@ -63,6 +63,8 @@ struct config_handshakes {
 	uint32_t rate_prefix;   /* new ones per second of one /24 or /56 */
 	uint32_t mtu;           /* of a handshake datagram, IP packet */
 	uint32_t cookie_rotation_s;
+	char *ticket_keys; /* file; NULL: random ones */
+	uint32_t ticket_lifetime_s;
 };
 
 /* What is negotiated: of the default tenant in the section tls, of every other one in its entry of tenants.
@@ -85,6 +87,7 @@ struct config_tls {
 	uint32_t rehandshake_s;  /* in which all of them are told to come again */
 	uint32_t handshake_rate; /* of the tenant, per second; 0: no limit */
 	uint32_t sessions_max;   /* of the tenant; 0: no limit */
+	bool tickets;            /* resumption, RFC 5077 */
 	char **exporters;        /* labels of RFC 5705 */
 	unsigned exporters_count;
 	enum config_unknown_server_name unknown_server_name; /* of the section tls only: whose is a hello */

@@ -138,6 +138,18 @@ static const struct config_option options[] = {
 	{IN(handshakes, cookie_rotation_s), NUMBER(1, 3600, "seconds", "60"),
 	 .help = "Age at which the secret behind the cookies is replaced; the one before stays valid for as "
 		 "long."},
+	{IN(handshakes, ticket_lifetime_s), NUMBER(10, 604800, "seconds", "86400"),
+	 .help = "How long a session ticket is good for, where tls.tickets gives devices such. It is the "
+		 "longest "
+		 "time, too, that the keys of resumed sessions rest on one key exchange."},
+	{IN(handshakes, ticket_keys), TEXT(4095, NULL), .check = check_ticket_keys,
+	 .example = "/etc/sluice/ticket-keys",
+	 .help = "File with one to four secrets of 64 hexadecimal digits, one per line, that session tickets "
+		 "are "
+		 "sealed with: the first seals, all open. Closed to other users; read again when it changes. "
+		 "Gateways with the same file take each other's tickets, also after a restart. Without it "
+		 "the "
+		 "secret is random and gone with the process."},
 
 	{IN(tls, suites), COUNT(tls, suites_count), LIST(32), .check = check_suite,
 	 .example = "[TLS_PSK_WITH_AES_128_CCM_8, TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8]",
@@ -175,6 +187,12 @@ static const struct config_option options[] = {
 		 "under the first of its names."},
 	{IN(tls, require_ems), BOOL("true"),
 	 .help = "Refuse clients without the extended master secret (RFC 7627)."},
+	{IN(tls, tickets), BOOL("false"),
+	 .help = "Give devices that ask for it a ticket (RFC 5077), with which they are back after two "
+		 "flights and "
+		 "without a signature. It is worth nothing once the credential is gone or replaced. Sessions "
+		 "with "
+		 "X.509 certificates get none."},
 	{IN(tls, exporters), COUNT(tls, exporters_count), LIST(8), .check = check_exporter_label,
 	 .example = "[EXPORTER-oneM2M-Connection]",
 	 .help = "Labels of keying material (RFC 5705) that the application is given with each new session, "

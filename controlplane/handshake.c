@@ -11,6 +11,7 @@
 #include "controlplane/client_certificate.h"
 #include "controlplane/keys.h"
 #include "controlplane/log.h"
+#include "controlplane/resume.h"
 #include "crypto/secret.h"
 #include "crypto/wolfssl_random.h"
 
@@ -69,6 +70,10 @@ struct handshake {
 	enum certificate_type client_type;
 	bool client_asked;     /* for its certificate */
 	bool certificate_good; /* the message that wolfSSL is given */
+
+	struct proof *ticket_proof; /* what the ticket proves, until it is known whether that counts */
+	bool ticket_good;
+	bool resuming; /* our Finished is under way, and the client has nothing more to say before its own */
 
 	struct proof *proof;
 	uint8_t psk[PSK_KEY_MAX];
@@ -436,6 +441,81 @@ static int acknowledge_server_name(struct handshake *h)
 												    : -ENOMEM;
 }
 
+static enum handshake_state wait_for(struct handshake *h, const char *whom)
+{
+	h->waits_for = whom;
+	return HANDSHAKE_WAITING;
+}
+
+/* ---- session tickets */
+
+int handshake_ticket(WOLFSSL *ssl, unsigned char *name, unsigned char *iv, unsigned char *mac, int seal,
+		     unsigned char *bytes, int len, int *sealed_len, void *context)
+{
+	const struct handshake *h = wolfSSL_GetIOReadCtx(ssl);
+	const struct resume_state state = {.tls = h->tls,
+					   .proof = h->proof,
+					   .psk = h->psk,
+					   .psk_len = h->psk_len,
+					   .suite = h->server_hello.suite};
+	size_t room = (size_t)*sealed_len, out = 0;
+
+	if (seal) {
+		if (resume_write(&state, resume_clock_s(), name, iv, mac, bytes, (size_t)len, room, &out))
+			return WOLFSSL_TICKET_RET_FATAL;
+	} else if (!h->ticket_good ||
+		   resume_open(h->tls->tickets, resume_clock_s(), name, iv, mac, bytes, (size_t)len, &out)) {
+		return WOLFSSL_TICKET_RET_REJECT;
+	}
+	*sealed_len = (int)out;
+	return WOLFSSL_TICKET_RET_OK;
+}
+
+/* False when the answer comes later. */
+static bool judge_ticket(struct handshake *h, const struct offer *offer, const struct offer_choice *choice)
+{
+	int ret;
+
+	if (!h->tls->tickets || offer->session_ticket.len == 0)
+		return true;
+	ret = resume_judge(h->tls, offer->session_ticket.at, offer->session_ticket.len, choice->suite->id,
+			   resume_clock_s(), &h->ticket_proof);
+	h->ticket_good = ret == 1;
+	return ret != -EAGAIN;
+}
+
+/* wolfSSL gives up over a ticket that is longer than its own could be. Such a one it is not to see. */
+static bool ticket_confuses(const struct handshake *h, const struct offer *offer)
+{
+	return h->tls->tickets && !h->ticket_good && offer->session_ticket.len > RESUME_FOREIGN_MAX;
+}
+
+/* wolfSSL may still prefer a full handshake: the server name is another one, say. */
+static void note_resumption(struct handshake *h)
+{
+	h->resuming = wolfSSL_session_reused(h->ssl) == 1;
+	if (h->resuming)
+		h->proof = h->ticket_proof;
+	else
+		free(h->ticket_proof);
+	h->ticket_proof = NULL;
+	h->assembly.flight_complete |= h->resuming;
+}
+
+static enum handshake_state feed_hello(struct handshake *h, struct assembly_message *m, bool without_tickets)
+{
+	WOLFSSL_CTX *ctx = wolfSSL_get_SSL_CTX(h->ssl);
+	enum handshake_state state;
+
+	if (without_tickets)
+		(void)wolfSSL_CTX_set_TicketEncCb(ctx, NULL);
+	state = feed_message(h, m);
+	if (without_tickets)
+		(void)wolfSSL_CTX_set_TicketEncCb(ctx, handshake_ticket);
+	note_resumption(h);
+	return state;
+}
+
 static enum handshake_state take_hello(struct handshake *h, struct assembly_message *m)
 {
 	const uint8_t *body = m->bytes + ASSEMBLY_ROOM + HANDSHAKE_HEADER_LEN;
@@ -447,6 +527,8 @@ static enum handshake_state take_hello(struct handshake *h, struct assembly_mess
 	if (!offer_read(body, m->body_len, &offer, &h->refusal) || !choose_tenant(h, &offer) ||
 	    !offer_choose(&offer, &h->tls->policy, &choice, &h->refusal))
 		return refuse_aloud(h);
+	if (!judge_ticket(h, &offer, &choice))
+		return wait_for(h, "the credential store");
 	if (!tls_admit(h->tls, h->now_ns))
 		return refuse(h, REFUSED_TENANT_RATE, 0,
 			      "more handshakes per second than its tenant's handshake_rate allows");
@@ -456,7 +538,7 @@ static enum handshake_state take_hello(struct handshake *h, struct assembly_mess
 	h->ssl = wolfSSL_new(raw ? h->tls->raw_ctx : h->tls->ctx);
 	if (!h->ssl || set_up(h, &choice) || acknowledge_server_name(h))
 		return refuse_internal(h, "out of memory for the handshake");
-	state = feed_message(h, m);
+	state = feed_hello(h, m, ticket_confuses(h, &offer));
 	if (state == HANDSHAKE_GOES_ON && !h->hello_good)
 		return refuse_internal(h, "the cookie was not accepted");
 	if (state == HANDSHAKE_GOES_ON && !server_hello_fits(h))
@@ -510,12 +592,6 @@ static int mask_unknown(struct psk_credential *found)
 	found->key_len = MASKING_KEY_LEN;
 	found->registree.identities_count = 0;
 	return random_block(found->key, MASKING_KEY_LEN);
-}
-
-static enum handshake_state wait_for(struct handshake *h, const char *whom)
-{
-	h->waits_for = whom;
-	return HANDSHAKE_WAITING;
 }
 
 static void describe_unknown(struct handshake *h)
@@ -682,7 +758,8 @@ static void hold(struct handshake *h, const uint8_t *record, size_t len)
 		return;
 	one->next = NULL;
 	one->len = (uint16_t)len;
-	one->fed = record[0] == CONTENT_APPLICATION_DATA; /* cannot be Finished */
+	/* Data and alerts cannot be Finished: they overtook it, and are the session's. */
+	one->fed = record[0] == CONTENT_APPLICATION_DATA || record[0] == CONTENT_ALERT;
 	memcpy(one->bytes, record, len);
 	while (*last)
 		last = &(*last)->next;
@@ -739,6 +816,14 @@ static enum handshake_state feed_change_cipher_spec(struct handshake *h)
 	return feed(h, record, sizeof record);
 }
 
+/* After a ticket only ChangeCipherSpec and Finished are to come: RFC 5077 3.1. */
+static struct assembly_message *next_message(struct handshake *h)
+{
+	if (h->kept)
+		return h->kept;
+	return h->resuming ? NULL : assembly_take(&h->assembly);
+}
+
 static enum handshake_state progress(struct handshake *h, uint64_t now_ns)
 {
 	enum handshake_state state = HANDSHAKE_GOES_ON;
@@ -746,7 +831,7 @@ static enum handshake_state progress(struct handshake *h, uint64_t now_ns)
 
 	if (h->waits_for)
 		return HANDSHAKE_WAITING;
-	while (state == HANDSHAKE_GOES_ON && (m = h->kept ? h->kept : assembly_take(&h->assembly))) {
+	while (state == HANDSHAKE_GOES_ON && (m = next_message(h))) {
 		state = take_message(h, m);
 		h->kept = state == HANDSHAKE_WAITING ? m : NULL;
 	}
@@ -983,6 +1068,11 @@ const struct refusal *handshake_refusal(const struct handshake *h)
 const struct proof *handshake_proof(const struct handshake *h)
 {
 	return h->proof;
+}
+
+bool handshake_resumed(const struct handshake *h)
+{
+	return h->resuming;
 }
 
 const struct suite *handshake_suite(const struct handshake *h)

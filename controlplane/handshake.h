@@ -80,10 +80,14 @@ const struct handshake_start *handshake_start(const struct handshake *h);
 const struct refusal *handshake_refusal(const struct handshake *h);
 /* NULL while nothing is known about the peer. */
 const struct proof *handshake_proof(const struct handshake *h);
+/* The client had a ticket, and only the keys are new. */
+bool handshake_resumed(const struct handshake *h);
 /* The suite of the ServerHello; NULL before it. */
 const struct suite *handshake_suite(const struct handshake *h);
 
 /* Callbacks that tls_new() gives to wolfSSL. */
+int handshake_ticket(WOLFSSL *ssl, unsigned char *name, unsigned char *iv, unsigned char *mac, int seal,
+		     unsigned char *bytes, int len, int *sealed_len, void *context);
 unsigned int handshake_psk_key(WOLFSSL *ssl, const char *identity, unsigned char *key, unsigned int room);
 int handshake_verify_certificate(int verified, WOLFSSL_X509_STORE_CTX *chain);
 

@@ -79,10 +79,11 @@ static void log_established(struct control *c, const struct attempt *a, const st
 	char peer[PEER_TEXT_MAX], who[256];
 	const struct suite *suite = suite_by_id(in->suite);
 
-	log_limited(&c->log_up, c->now_ns, LOG_LEVEL_INFO, "%s: up: %s, %s%s, after %llu ms",
+	log_limited(&c->log_up, c->now_ns, LOG_LEVEL_INFO, "%s: up: %s, %s%s%s, after %llu ms",
 		    peer_text(peer, &in->path.peer),
 		    proof_text(who, sizeof who, handshake_proof(a->handshake)), suite->name,
-		    in->has_cid ? ", CID" : "", (unsigned long long)((c->now_ns - a->started_ns) / 1000000));
+		    in->has_cid ? ", CID" : "", handshake_resumed(a->handshake) ? ", resumed" : "",
+		    (unsigned long long)((c->now_ns - a->started_ns) / 1000000));
 }
 
 /* ---- handshakes */
@@ -248,12 +249,25 @@ void negotiate_hello(struct control *c, const struct mail_hello *mail)
 	take_record(c, a, (const uint8_t *)(mail + 1), mail->record_len);
 }
 
+/* Of a session that has just been installed: with a ticket the client is ready before we are, and its first
+ * data can be on the way here while the worker does not know the session yet. */
+static void give_back(struct control *c, const struct mail_record *mail)
+{
+	const uint8_t *record = (const uint8_t *)(mail + 1);
+
+	if (mail->record_len >= RECORD_HEADER_LEN && record[3] == 0 && record[4] == 1)
+		(void)outbox_try(outbox_of(c, mail->ref), MAIL_REINJECT, mail, sizeof *mail, record,
+				 mail->record_len);
+}
+
 void negotiate_record(struct control *c, const struct mail_record *mail)
 {
 	struct attempt *a = attempt_find(c->attempts, mail->ref);
 
 	if (a)
 		take_record(c, a, (const uint8_t *)(mail + 1), mail->record_len);
+	else if (association_find(c->associations, mail->ref))
+		give_back(c, mail);
 }
 
 void negotiate_answered(struct control *c)

@@ -21,6 +21,7 @@ enum extension_type {
 	EXTENSION_SERVER_CERTIFICATE_TYPE = 20,
 	EXTENSION_ENCRYPT_THEN_MAC = 22,
 	EXTENSION_EXTENDED_MASTER_SECRET = 23,
+	EXTENSION_SESSION_TICKET = 35,
 	EXTENSION_SUPPORTED_VERSIONS = 43,
 	EXTENSION_CONNECTION_ID = 54,
 	EXTENSION_RENEGOTIATION_INFO = 0xff01,
@@ -204,6 +205,9 @@ static bool read_extension(unsigned type, struct bytes body, struct offer *offer
 		break;
 	case EXTENSION_CONNECTION_ID:
 		fits = read_cid(body, &offer->cid);
+		break;
+	case EXTENSION_SESSION_TICKET:
+		offer->session_ticket = body;
 		break;
 	case EXTENSION_ENCRYPT_THEN_MAC:
 		fits = body.len == 0;

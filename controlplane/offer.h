@@ -51,6 +51,7 @@ struct offer {
 	struct bytes client_types; /* of certificates that it can show: RFC 7250 */
 	struct bytes server_types; /* that it takes from us */
 	struct bytes cid; /* the CID that the client wants in what we send; zero length is an offer too */
+	struct bytes session_ticket; /* RFC 5077; without length: the client would like one */
 	uint16_t version;
 	bool encrypt_then_mac, extended_master_secret;
 };

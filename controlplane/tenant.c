@@ -20,6 +20,7 @@ struct tenants {
 	bool refuse_unknown;
 	struct server_name *names;
 	uint32_t mask;
+	struct ticket_keys *tickets; /* of all; NULL: nobody gives any */
 };
 
 /* ---- names */
@@ -131,6 +132,26 @@ const struct tls *tenants_at(const struct tenants *ts, unsigned place)
 	return ts->all[place];
 }
 
+/* The keys are the same for all: whose a ticket is stands inside. */
+static int use_tickets(struct tenants *ts, struct tls *t, const struct config *config, char *error,
+		       size_t error_len)
+{
+	char why[300];
+
+	if (!ts->tickets) {
+		ts->tickets = ticket_keys_new(config->handshakes.ticket_keys,
+					      config->handshakes.ticket_lifetime_s, why, sizeof why);
+		if (!ts->tickets) {
+			snprintf(error, error_len, "handshakes.ticket_keys: %s", why);
+			return -1;
+		}
+	}
+	if (tls_use_tickets(t, ts->tickets) == 0)
+		return 0;
+	snprintf(error, error_len, "this build of wolfSSL has no session tickets");
+	return -1;
+}
+
 static int add_tenant(struct tenants *ts, const struct config *config, const struct config_tls *options,
 		      const char *name, struct credentials credentials, char *error, size_t error_len)
 {
@@ -140,7 +161,7 @@ static int add_tenant(struct tenants *ts, const struct config *config, const str
 		return -1;
 	t->place = ts->count;
 	ts->all[ts->count++] = t;
-	return 0;
+	return options->tickets ? use_tickets(ts, t, config, error, error_len) : 0;
 }
 
 struct tenants *tenants_new(const struct config *config, struct credentials credentials, char *error,
@@ -180,5 +201,6 @@ void tenants_free(struct tenants *ts)
 	for (unsigned i = 0; i < ts->count; i++)
 		tls_free(ts->all[i]);
 	free(ts->all);
+	ticket_keys_free(ts->tickets);
 	free(ts);
 }

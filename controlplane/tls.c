@@ -355,12 +355,13 @@ static int set_groups(WOLFSSL_CTX *ctx)
 	return 0;
 }
 
-/* Resumption is off: a resumed session would come without its proven identity. */
+/* Resumption is off until tls_use_tickets(). Even so wolfSSL looks at tickets of other servers while it has a
+ * callback, and breaks the handshake off over one that is longer than its own. */
 static int set_common(const struct tls *t, WOLFSSL_CTX *ctx)
 {
 	if (wolfSSL_CTX_set_group_messages(ctx) != WOLFSSL_SUCCESS ||
 	    wolfSSL_CTX_set_session_cache_mode(ctx, WOLFSSL_SESS_CACHE_OFF) != WOLFSSL_SUCCESS ||
-	    wolfSSL_CTX_NoTicketTLSv12(ctx) != WOLFSSL_SUCCESS)
+	    wolfSSL_CTX_set_TicketEncCb(ctx, NULL) != WOLFSSL_SUCCESS)
 		return -ENOTSUP;
 	if (has_psk(t))
 		wolfSSL_CTX_set_psk_server_callback(ctx, handshake_psk_key);
@@ -405,6 +406,22 @@ struct tls *tls_new(const struct config *config, const struct config_tls *option
 err:
 	tls_free(t);
 	return NULL;
+}
+
+/* wolfSSL has its own idea of how long a ticket lives: ours is looked at first, and is the shorter. */
+int tls_use_tickets(struct tls *t, struct ticket_keys *keys)
+{
+	WOLFSSL_CTX *const all[] = {t->ctx, t->raw_ctx};
+	uint32_t lifetime_s = ticket_lifetime_s(keys);
+
+	for (int i = 0; i < 2; i++) {
+		if (all[i] && (wolfSSL_CTX_set_TicketEncCb(all[i], handshake_ticket) != WOLFSSL_SUCCESS ||
+			       wolfSSL_CTX_set_timeout(all[i], lifetime_s + 1) != WOLFSSL_SUCCESS ||
+			       wolfSSL_CTX_set_TicketHint(all[i], (int)lifetime_s) != WOLFSSL_SUCCESS))
+			return -ENOTSUP;
+	}
+	t->tickets = keys;
+	return 0;
 }
 
 void tls_free(struct tls *t)

@@ -11,6 +11,7 @@
 #include "config/config.h"
 #include "controlplane/credential.h"
 #include "controlplane/offer.h"
+#include "controlplane/ticket.h"
 
 enum { TLS_SUITES_MAX = 32 };
 
@@ -42,12 +43,13 @@ struct tls {
 	struct trust *trust; /* for client certificates; NULL: no X.509 certificate is taken */
 	enum config_credential_removed credential_removed;
 	uint32_t rehandshake_s;
-	uint32_t sessions_max;      /* 0: no limit */
-	uint64_t hello_interval_ns; /* between two handshakes; 0: no limit */
-	struct tls_use *use;        /* the only part that changes; control thread */
-	bool reveal_unknown_psk;    /* RFC 4279 2: with unknown_psk_identity */
-	bool take_cid;              /* RFC 9146 when the client offers it */
-	char *const *exporters;     /* labels whose values go with SESSION_UP: exporter.h */
+	uint32_t sessions_max;       /* 0: no limit */
+	uint64_t hello_interval_ns;  /* between two handshakes; 0: no limit */
+	struct tls_use *use;         /* the only part that changes; control thread */
+	bool reveal_unknown_psk;     /* RFC 4279 2: with unknown_psk_identity */
+	bool take_cid;               /* RFC 9146 when the client offers it */
+	struct ticket_keys *tickets; /* NULL: no resumption. Borrowed */
+	char *const *exporters;      /* labels whose values go with SESSION_UP: exporter.h */
 	unsigned exporters_count;
 	uint32_t packet_mtu; /* of a handshake datagram, IP header included */
 };
@@ -61,6 +63,9 @@ void tls_global_fini(void);
  * credentials and options are borrowed until tls_free(). */
 struct tls *tls_new(const struct config *config, const struct config_tls *options, const char *tenant,
 		    struct credentials credentials, char *error, size_t error_len);
+/* From now on clients are given session tickets that are sealed with these keys, borrowed until tls_free().
+ */
+int tls_use_tickets(struct tls *t, struct ticket_keys *keys) __attribute__((warn_unused_result));
 void tls_free(struct tls *t); /* no handshake may be left. NULL is fine */
 
 /* Control thread. Whether the tenant may have one more handshake now: its rate allows it, in bursts of a

@@ -153,25 +153,18 @@ static void found(struct worker *w, struct burst *b, struct inbound *in, uint32_
 		in->verdict = RECORD_DROP_NO_SESSION;
 }
 
-/* The records behind the first ones of their datagrams: rare. */
-static void classify_followers(struct worker *w, struct burst *b, const uint8_t *of, unsigned n)
+/* A record behind the first one of its datagram: rare. In its turn, since control wants a handshake's records
+ * in the order in which they came. */
+static void classify_follower(struct worker *w, struct burst *b, struct inbound *in)
 {
-	for (unsigned i = 0; i < n; i++) {
-		struct inbound *in = &b->in[of[i]];
+	struct session_query query = {.cid = in->record.cid, .address = &b->datagrams[in->frame].path.peer};
 
-		b->queries[i].cid = in->record.cid;
-		b->queries[i].address = &b->datagrams[in->frame].path.peer;
-	}
-	session_find_burst(w->sessions, b->queries, n);
-	for (unsigned i = 0; i < n; i++)
-		found(w, b, &b->in[of[i]], b->queries[i].slot);
+	session_find_burst(w->sessions, &query, 1);
+	found(w, b, in, query.slot);
 }
 
 void receive_classify_burst(struct worker *w, struct burst *b, uint64_t now_ns)
 {
-	unsigned n = 0;
-	uint8_t followers[BURST_RECORDS];
-
 	for (unsigned i = 0; i < b->records; i++) {
 		struct inbound *in = &b->in[i];
 
@@ -182,8 +175,6 @@ void receive_classify_burst(struct worker *w, struct burst *b, uint64_t now_ns)
 		else if (likely(in->lead))
 			found(w, b, in, session_find_end(w->sessions, in->lead));
 		else
-			followers[n++] = (uint8_t)i;
+			classify_follower(w, b, in);
 	}
-	if (unlikely(n))
-		classify_followers(w, b, followers, n);
 }

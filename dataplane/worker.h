@@ -53,7 +53,6 @@ struct burst {
 	struct session_query lead[BURST_FRAMES]; /* their look-ups, which began with the burst */
 	unsigned records;
 	struct inbound in[BURST_RECORDS];
-	struct session_query queries[BURST_RECORDS];
 	struct record_op ops[BURST_RECORDS];
 	uint8_t op_in[BURST_RECORDS]; /* op -> index in in[] */
 };

@@ -19,7 +19,7 @@ readonly wolfssl_flags=(
 # crypto/random.c through the forced header.
 readonly wolfssl_cflags="-O2 -march=x86-64-v2"
 readonly wolfssl_defines="-DHAVE_SECRET_CALLBACK -DWOLFSSL_STATIC_PSK -DWOLFSSL_ALWAYS_VERIFY_CB \
--DWOLFSSL_PSK_IDENTITY_ALERT -DKEEP_PEER_CERT -DCUSTOM_RAND_GENERATE_BLOCK=random_block"
+-DWOLFSSL_PSK_IDENTITY_ALERT -DKEEP_PEER_CERT -DWOLFSSL_TICKET_EXTRA_PADDING_SZ=512 -DCUSTOM_RAND_GENERATE_BLOCK=random_block"
 
 # Prints "URI" of the Debian archive that this machine uses, from one-line and deb822 sources alike. The
 # entry that carries the release's own suite is the archive; security and third-party ones do not.
