@@ -410,6 +410,9 @@ static int open_environment(struct store *s, const struct store_options *o)
 		err = mdb_env_set_maxdbs(s->env, 3);
 	if (err == 0)
 		err = mdb_env_set_mapsize(s->env, map);
+	/* LMDB would read without telling the writers so, and they would take pages from under it. */
+	if (err == 0 && access(o->path, W_OK) < 0 && errno == EROFS)
+		err = EROFS;
 	if (err == 0)
 		err = mdb_env_open(s->env, o->path, MDB_NOTLS | MDB_NORDAHEAD | (o->write ? 0 : MDB_RDONLY),
 				   0640);

@@ -10,6 +10,7 @@ import time
 import clients
 import dtls
 import lab
+import pki
 import store
 
 KEY, OTHER_KEY = b"sixteen bytes ok", b"another sixteen!"
@@ -130,6 +131,23 @@ class Changes(store.Case):
                 client.finish(2.0)
                 client.receive(2.0)
                 self.fail("the session lives on")
+
+    def test_A07_a_certificates_registree_removed(self):
+        """Without a record the certificate stands for itself, and no change of the store concerns it."""
+        names = ["--certificate-name", "device-1.example", "--root-file", self.lab.pki["ca.pem"]]
+        own = {"certificate": pki.pair(self.lab.pki, "device"), "psk": None}
+        self.store.run("registree", "add", *names, "--kind", "cse-id", "--id", "/cse-1")
+        with self.lab.client(**own) as client:
+            client.connect()
+            self.assertWorks(client)
+            self.store.run("registree", "del", *names)
+            self.assertLess(self.assertEnds(client, 3.0), 1.0)
+        with self.lab.client(**own) as client:
+            client.connect()
+            self.store.run("registree", "add", *names, "--kind", "cse-id", "--id", "/cse-2")
+            self.store.run("registree", "del", *names)
+            time.sleep(1.0)
+            self.assertWorks(client)
 
     def test_the_same_name_in_another_tenant_is_another_credential(self):
         self.store.add("twin", KEY)
