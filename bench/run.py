@@ -3,7 +3,7 @@
 
     bench/run.py [--build build] [--out FOLDER] [--quick] [NAME...]
 
-With --quick each is as short as can be: that shows that it works, its figures mean nothing, and no bar is held.
+With --quick each is as short as can be: that shows that it works, and its figures mean nothing.
 """
 import argparse
 import os
@@ -37,8 +37,7 @@ BENCHES = {
                ["bench_worker", *EAL, "-l", "{cpu}", "--", "--sessions", "1000,10000", "--by", "cid,address", "--job",
                 "uplink,echo", "--samples", "5", "--json", "{out}/worker.json"]),
     "sockets": ("a million sessions here, a thousand in socket servers", ["compare.py", "--json", "{out}/sockets.json"],
-                ["compare.py", "--json", "{out}/sockets.json", "--sessions", "10000", "--samples", "1", "--rounds", "1",
-                 "--no-bars"]),
+                ["compare.py", "--json", "{out}/sockets.json", "--sessions", "10000", "--samples", "1", "--rounds", "1"]),
     "virtio": ("gateway and swarm in two processes", ["virtio.py", "--json", "{out}/virtio.json"],
                ["virtio.py", "--json", "{out}/virtio.json", "--quick"]),
 }

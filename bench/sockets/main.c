@@ -33,6 +33,8 @@ struct options {
 };
 
 static struct machine machine;
+static struct receive_path path;
+static bool has_path;
 
 static void usage(FILE *out)
 {
@@ -163,6 +165,22 @@ static void print_table(const struct options *o)
 	}
 }
 
+static void measure_path(const struct options *o)
+{
+	const size_t record = 13 + 8 + (size_t)o->payload + 8;
+
+	has_path = receive_path_measure(record, &path);
+	if (!has_path) {
+		printf("# the kernel's receive path was not measured: that needs root and /dev/net/tun\n");
+		return;
+	}
+	printf("# not in these: the kernel's receive path, from IP to the socket, at least %.0f cycles a "
+	       "datagram "
+	       "(%.0f with\n# the system call and the buffer of a TAP)\n",
+	       (path.whole_ns - path.foreign_ns) * machine.tsc_hz / 1e9,
+	       path.whole_ns * machine.tsc_hz / 1e9);
+}
+
 static int write_json(const struct options *o)
 {
 	FILE *f = fopen(o->json, "w");
@@ -172,8 +190,9 @@ static int write_json(const struct options *o)
 	fprintf(f,
 		"{\n  \"bench\": \"sockets\", \"version\": 1, \"unit\": \"TSC cycles per record\",\n"
 		"  \"machine\": {\"cpu\": \"%s\", \"tsc_hz\": %.0f},\n"
-		"  \"sessions\": %u, \"payload\": %u,\n  \"results\": [\n",
-		machine.name, machine.tsc_hz, o->sessions, o->payload);
+		"  \"sessions\": %u, \"payload\": %u, \"receive_path\": %.1f,\n  \"results\": [\n",
+		machine.name, machine.tsc_hz, o->sessions, o->payload,
+		has_path ? (path.whole_ns - path.foreign_ns) * machine.tsc_hz / 1e9 : 0);
 	for (unsigned i = 0; i < SUBJECTS; i++)
 		fprintf(f,
 			"    {\"server\": \"%s\", \"library\": %s, \"cycles\": {\"min\": %.1f, \"median\": "
@@ -195,8 +214,10 @@ int main(int argc, char **argv)
 	machine_measure(&machine);
 	machine_print(&machine, argc, argv);
 	good = subjects_make(&o) && measure(&o);
-	if (good)
+	if (good) {
 		print_table(&o);
+		measure_path(&o);
+	}
 	if (good && o.json && write_json(&o) != 0) {
 		perror(o.json);
 		good = false;

@@ -3,6 +3,7 @@
  *
  *   main.c      options, rounds, the tables
  *   server.c    one such server with its sessions, and the process that sends to it
+ *   receive_path.c   what the kernel does before, which the servers' figures leave out
  *   openssl.c, wolfssl.c, mbedtls.c   a session in each library
  */
 #ifndef BENCH_SOCKETS_SOCKETS_H
@@ -64,5 +65,14 @@ double socket_server_chunk(struct socket_server *s);
 
 /* The average number of datagrams that a recvmmsg() returned. */
 double socket_server_batch(const struct socket_server *s);
+
+/* CPU time per datagram of that UDP payload, the least of several chunks. */
+struct receive_path {
+	double whole_ns;   /* write() to a TAP, up to the socket */
+	double foreign_ns; /* the same, thrown away where IP begins */
+};
+
+/* False without root or /dev/net/tun. */
+bool receive_path_measure(size_t payload, struct receive_path *out);
 
 #endif
