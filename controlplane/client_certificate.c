@@ -55,10 +55,10 @@ static void stand_for_itself(const struct chain *chain, struct proof *proof)
 	registree_by_credential(&proof->registree, proof->id, proof->id_len);
 }
 
-static int refuse_store(const struct tls *tls, struct refusal *refusal)
+static int refuse_store(const struct tls *tls, int err, struct refusal *refusal)
 {
-	return refusal_write(refusal, REFUSED_STORE, ALERT_INTERNAL_ERROR,
-			     "the credential store \"%s\" cannot be reached", tls->credentials.ops->name);
+	return refusal_write(refusal, REFUSED_STORE, ALERT_INTERNAL_ERROR, "the credential store \"%s\" %s",
+			     tls->credentials.ops->name, credential_store_fault(err));
 }
 
 /* TS-0003 8.2.2.2: the name of one registree under the root of another is nobody's. */
@@ -86,7 +86,7 @@ static int find_registree(const struct tls *tls, const struct chain *chain, stru
 	if (ret == -EAGAIN)
 		return ret;
 	if (ret < 0)
-		return refuse_store(tls, refusal);
+		return refuse_store(tls, ret, refusal);
 	if (ret == 0 && tls->registrees == CONFIG_REGISTREES_REQUIRED)
 		return refuse_stranger(chain, refusal);
 	if (ret == 0)
@@ -120,7 +120,7 @@ static int find_by_key(const struct tls *tls, const struct raw_key *key, struct 
 	if (ret == -EAGAIN)
 		return ret;
 	if (ret < 0)
-		return refuse_store(tls, refusal);
+		return refuse_store(tls, ret, refusal);
 	if (ret == 0)
 		return refuse_unknown_key(key, refusal);
 	(void)ni_text(key->digest, sizeof key->digest, name);

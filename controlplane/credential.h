@@ -5,6 +5,7 @@
 #ifndef CONTROLPLANE_CREDENTIAL_H
 #define CONTROLPLANE_CREDENTIAL_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -88,5 +89,20 @@ struct credential_store {
 	bool (*reachable)(const void *store);
 	void (*close)(void *store);
 };
+
+/* What a negative result of find means, as the end of "the credential store ...". Any thread. */
+static inline const char *credential_store_fault(int err)
+{
+	switch (-err) {
+	case EBADMSG:
+		return "has a damaged row for it";
+	case ETIMEDOUT:
+		return "does not answer in time";
+	case EBUSY:
+		return "has too many questions to answer";
+	default:
+		return "cannot be reached";
+	}
+}
 
 #endif

@@ -620,8 +620,7 @@ static enum handshake_state find_psk(struct handshake *h, const struct assembly_
 		return wait_for(h, "the credential store");
 	if (ret < 0) {
 		(void)refuse(h, REFUSED_STORE, ALERT_INTERNAL_ERROR, "the credential store \"%s\" %s",
-			     c->ops->name,
-			     ret == -EBADMSG ? "has a damaged row for it" : "cannot be reached");
+			     c->ops->name, credential_store_fault(ret));
 		return refuse_aloud(h);
 	}
 	h->psk_unknown = ret == 0;

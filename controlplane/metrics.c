@@ -263,25 +263,44 @@ static void put_store_rows(struct writer *w)
 static void put_store_lost(struct writer *w)
 {
 	const struct store_live *live = stores_live(w->c->stores);
+	const struct redis_store *redis = stores_redis(w->c->stores);
 
-	if (live)
-		put_one(w, store_live_counts(live)->lost);
+	if (live || redis)
+		put_one(w, live ? store_live_counts(live)->lost : redis_store_counts(redis)->lost);
 }
 
 static void put_store_failed(struct writer *w)
 {
 	const struct store_live *live = stores_live(w->c->stores);
+	const struct redis_store *redis = stores_redis(w->c->stores);
 
-	if (live)
-		put_one(w, store_live_counts(live)->failed);
+	if (live || redis)
+		put_one(w, live ? store_live_counts(live)->failed : redis_store_counts(redis)->failed);
 }
 
 static void put_store_damaged(struct writer *w)
 {
 	const struct store_live *live = stores_live(w->c->stores);
+	const struct redis_store *redis = stores_redis(w->c->stores);
 
-	if (live)
-		put_one(w, store_live_counts(live)->damaged);
+	if (live || redis)
+		put_one(w, live ? store_live_counts(live)->damaged : redis_store_counts(redis)->damaged);
+}
+
+static void put_store_asked(struct writer *w)
+{
+	const struct redis_store *redis = stores_redis(w->c->stores);
+
+	if (redis)
+		put_one(w, redis_store_counts(redis)->asked);
+}
+
+static void put_store_remembered(struct writer *w)
+{
+	const struct redis_store *redis = stores_redis(w->c->stores);
+
+	if (redis)
+		put_one(w, redis_store_counts(redis)->remembered);
 }
 
 static void put_requests(struct writer *w)
@@ -369,9 +388,11 @@ static const struct family families[] = {
 	{"ready", "1 when the gateway can serve devices: what /ready tells", true, put_ready, 0},
 	{"store_reachable", "1 when the credential store answers", true, put_store, 0},
 	{"store_rows", "Credentials in the LMDB store when it was opened", true, put_store_rows, 0},
-	{"store_lost", "How often the LMDB store was lost", false, put_store_lost, 0},
-	{"store_failed", "Look-ups in the LMDB store that failed", false, put_store_failed, 0},
+	{"store_lost", "How often the credential store was lost", false, put_store_lost, 0},
+	{"store_failed", "Look-ups in the credential store that failed", false, put_store_failed, 0},
 	{"store_damaged", "Of these, rows that were damaged", false, put_store_damaged, 0},
+	{"store_asked", "Look-ups sent to the Redis server", false, put_store_asked, 0},
+	{"store_remembered", "Look-ups answered from memory instead", false, put_store_remembered, 0},
 	{"workers", "Worker threads", true, put_workers, 0},
 	{"sessions", "Live sessions", true, put_sessions, 0},
 	{"handshakes_in_flight", "Handshakes that the control thread works on", true, put_in_flight, 0},

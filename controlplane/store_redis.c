@@ -40,6 +40,9 @@ struct redis_store {
 	uint64_t poll_ns, last, cursor;
 	struct credential_change changes[CHANGES_AT_ONCE];
 	unsigned changes_count, taken;
+
+	bool was_ready;
+	struct redis_store_counts counts;
 };
 
 /* A command that is under way for a look-up. */
@@ -144,6 +147,7 @@ static bool send_lookup(struct redis_store *s, struct lookup *l)
 		return false;
 	}
 	lookup_sent(s->lookups, l, &q->lookup);
+	s->counts.asked++;
 	return true;
 }
 
@@ -175,7 +179,7 @@ static int tell(struct redis_store *s, const struct lookup *l, const struct cred
 
 /* Only pre-shared keys are held back: whoever shows a certificate has proved that it is his, and learns
  * nothing from how quickly he is let in. */
-static int look_up(struct redis_store *s, const struct credential_id *id, struct psk_credential *out)
+static int ask(struct redis_store *s, const struct credential_id *id, struct psk_credential *out)
 {
 	uint8_t key[ROW_KEY_MAX];
 	size_t key_len = row_key_encode(id, key);
@@ -187,10 +191,22 @@ static int look_up(struct redis_store *s, const struct credential_id *id, struct
 		return lookups_add(s->lookups, key, key_len) ? -EAGAIN : -EBUSY;
 	if (l->step != LOOKUP_KEPT || l->hold == LOOKUP_HELD)
 		return -EAGAIN;
-	if (l->hold == LOOKUP_RIPE || id->kind != SLUICE_CREDENTIAL_PSK)
+	if (l->hold == LOOKUP_RIPE)
+		return tell(s, l, id, out);
+	s->counts.remembered++;
+	if (id->kind != SLUICE_CREDENTIAL_PSK)
 		return tell(s, l, id, out);
 	lookup_hold(s->lookups, l);
 	return -EAGAIN;
+}
+
+static int look_up(struct redis_store *s, const struct credential_id *id, struct psk_credential *out)
+{
+	int result = ask(s, id, out);
+
+	s->counts.failed += result < 0 && result != -EAGAIN;
+	s->counts.damaged += result == -EBADMSG;
+	return result;
 }
 
 static int redis_find_psk(void *store, const char *tenant, const uint8_t *identity, size_t identity_len,
@@ -329,6 +345,7 @@ static void take_meta_reply(redisAsyncContext *ac, void *answer, void *context)
 	if (!redis_link_reply_good(s->link, reply) || !take_meta(s, reply))
 		return;
 	redis_link_accept(s->link); /* no more than once per connection means anything */
+	s->was_ready = true;
 	if (s->cursor != UINT64_MAX && s->cursor < s->last && !s->stale && s->changes_count == 0)
 		ask_log(s);
 }
@@ -379,6 +396,8 @@ static void lost(void *context)
 	struct redis_store *s = context;
 
 	s->polling = false;
+	s->counts.lost += s->was_ready;
+	s->was_ready = false;
 	lookups_unsend(s->lookups);
 	if (redis_link_is_down(s->link)) {
 		lookups_forget(s->lookups);
@@ -501,6 +520,11 @@ void redis_store_close(struct redis_store *s)
 		close(s->epoll_fd);
 	secret_wipe(s, sizeof *s);
 	free(s);
+}
+
+const struct redis_store_counts *redis_store_counts(const struct redis_store *s)
+{
+	return &s->counts;
 }
 
 static void redis_close(void *store)

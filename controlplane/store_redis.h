@@ -29,4 +29,13 @@ struct redis_store *redis_store_open(const struct redis_store_options *options, 
 				     size_t error_len);
 void redis_store_close(struct redis_store *s); /* NULL is fine */
 
+struct redis_store_counts {
+	uint64_t lost;       /* how often the connection was */
+	uint64_t asked;      /* look-ups sent */
+	uint64_t remembered; /* look-ups answered without */
+	uint64_t failed;     /* look-ups without an answer, and of damaged rows */
+	uint64_t damaged;    /* of these, rows that were damaged */
+};
+const struct redis_store_counts *redis_store_counts(const struct redis_store *s); /* control thread */
+
 #endif

@@ -6,12 +6,12 @@
 #include <stdlib.h>
 
 #include "controlplane/log.h"
-#include "controlplane/store_redis.h"
 #include "crypto/secret.h"
 
 struct stores {
 	struct psk_file *file;
 	struct store_live *live;
+	struct redis_store *redis;
 	struct credentials main; /* the one that changes while it is open: all but the file */
 };
 
@@ -132,15 +132,14 @@ static int open_redis(struct stores *s, const struct config_credentials *config,
 					      .key_file = config->store_key,
 					      .timeout_ms = config->redis_timeout_ms,
 					      .cache_s = config->redis_cache_s};
-	struct redis_store *redis;
 	char why[512];
 
-	redis = redis_store_open(&o, why, sizeof why);
-	if (!redis) {
+	s->redis = redis_store_open(&o, why, sizeof why);
+	if (!s->redis) {
 		snprintf(error, error_len, "credentials.redis: %s", why);
 		return -EINVAL;
 	}
-	s->main = (struct credentials){.ops = &store_redis, .store = redis};
+	s->main = (struct credentials){.ops = &store_redis, .store = s->redis};
 	return 0;
 }
 
@@ -191,4 +190,9 @@ const struct psk_file *stores_file(const struct stores *s)
 const struct store_live *stores_live(const struct stores *s)
 {
 	return s->live;
+}
+
+const struct redis_store *stores_redis(const struct stores *s)
+{
+	return s->redis;
 }

@@ -6,6 +6,7 @@
 
 #include "controlplane/psk_file.h"
 #include "controlplane/store_live.h"
+#include "controlplane/store_redis.h"
 #include "controlplane/tls.h"
 
 struct stores;
@@ -21,5 +22,6 @@ struct credentials stores_credentials(struct stores *s);
 /* For metrics; NULL: there is none. */
 const struct psk_file *stores_file(const struct stores *s);
 const struct store_live *stores_live(const struct stores *s);
+const struct redis_store *stores_redis(const struct stores *s);
 
 #endif

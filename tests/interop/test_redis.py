@@ -1,8 +1,11 @@
 #!/usr/bin/python3
 """Registrees in a real redis-server: found, changed while sessions stand on them, away, slow, and back again."""
 
+import http.client
 import json
 import os
+import socket
+import statistics
 import subprocess
 import tempfile
 import threading
@@ -14,6 +17,7 @@ import dtls
 import lab
 
 COLD_S = 1.3  # answers are remembered for a second here
+SOON_S = 2.0  # a second, and another one for a busy machine
 
 
 class Server:
@@ -103,6 +107,21 @@ class Case(lab.Case):
             self.connect_with(identity, key, timeout)
         return caught.exception.alert
 
+    def ask_gateway(self, path):
+        """What the admin socket answers: (status, text)."""
+        connection = http.client.HTTPConnection("localhost", timeout=5)
+        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.sock.connect(self.lab.admin_path)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        return answer.status, text
+
+    def counted(self, name):
+        _, text = self.ask_gateway("/metrics")
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
+
     def logged(self, text):
         with open(self.lab.gateway.log, errors="replace") as log:
             return text in log.read()
@@ -144,7 +163,7 @@ class Redis(Case):
         self.lab.check_good()
         self.assertFalse(self.gets_in(b"newcomer", key))
         self.add("newcomer", key)
-        end = time.monotonic() + 1.0
+        end = time.monotonic() + SOON_S
         while not self.gets_in(b"newcomer", key):
             self.assertLess(time.monotonic(), end)
         self.ctl("psk", "del", "newcomer")
@@ -177,7 +196,7 @@ class Redis(Case):
         self.add("leaver", lab.METER_KEY)
         with self.session_on(b"leaver", lab.METER_KEY) as client, self.session_on(*self.meter()) as other:
             self.ctl("psk", "del", "leaver")
-            self.assertTrue(self.ends_within(client, 1.0))
+            self.assertTrue(self.ends_within(client, SOON_S))
             self.assertEqual(other.exchange(b"still"), b"still")
         self.assertFalse(self.gets_in(b"leaver", lab.METER_KEY))
         self.lab.check_good()
@@ -186,7 +205,7 @@ class Redis(Case):
         self.add("changer", lab.METER_KEY)
         with self.session_on(b"changer", lab.METER_KEY) as client:
             self.add("changer", b"another key, new", "--replace")
-            self.assertTrue(self.ends_within(client, 1.0))
+            self.assertTrue(self.ends_within(client, SOON_S))
         with self.session_on(b"changer", b"another key, new") as client:
             time.sleep(1.0)  # the change that it came after does not concern it
             self.assertEqual(client.exchange(b"new"), b"new")
@@ -198,7 +217,7 @@ class Redis(Case):
         with self.session_on(b"missed", lab.METER_KEY) as client:
             self.redis.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             self.ctl("psk", "del", "missed")
-            self.assertTrue(self.ends_within(client, 1.5))
+            self.assertTrue(self.ends_within(client, SOON_S))
 
     def test_a_store_that_was_made_anew(self):
         """Every session is looked at again: what is there as before stays, under a new version it ends."""
@@ -258,12 +277,14 @@ class Outages(Case):
         return results
 
     def talks(self, session, seconds):
-        end = time.monotonic() + seconds
+        """A single answer may be late on a busy machine, but not most of them."""
+        end, took = time.monotonic() + seconds, []
         while time.monotonic() < end:
             before = time.monotonic()
-            self.assertEqual(session.exchange(b"still here", 1.0), b"still here")
-            self.assertLess(time.monotonic() - before, 0.5)
+            self.assertEqual(session.exchange(b"still here", 5.0), b"still here")
+            took.append(time.monotonic() - before)
             time.sleep(0.05)
+        self.assertLess(statistics.median(took), 0.3)
 
     def outage(self, stop, log):
         times = {}
@@ -273,13 +294,18 @@ class Outages(Case):
             stop()
             times["down"] = time.monotonic()
             self.talks(session, COLD_S + 1.5)
+            self.assertEqual(self.ask_gateway("/ready")[0], 503)
             self.redis.start()
             times["up"] = time.monotonic()
             self.talks(session, 3.0)
 
         self.lab.check_good()
+        before = self.counted("sluice_store_lost_total"), self.counted("sluice_store_failed_total")
         results = self.under_load(body)
         self.lab.check_good()
+        self.assertEqual(self.ask_gateway("/ready")[0], 200)
+        self.assertEqual(self.counted("sluice_store_lost_total"), before[0] + 1)
+        self.assertGreater(self.counted("sluice_store_failed_total"), before[1])
         away = [end for began, _, end in results if times["down"] + COLD_S < began < times["up"] - 0.6]
         back = [end for began, _, end in results if began > times["up"] + 2.0]
         self.assertTrue(away and set(away) == {"internal_error"}, away)
@@ -314,14 +340,15 @@ class Outages(Case):
         with self.lab.client() as session:
             session.connect()
             time.sleep(COLD_S)
-            self.redis.do("CLIENT", "PAUSE", "1200", "ALL")
+            self.redis.do("CLIENT", "PAUSE", "2500", "ALL")
             began = time.monotonic()
             waiting = self.lab.client(timeout=3.0)
             with waiting, self.assertRaises(dtls.HandshakeError) as caught:
                 waiting.connect()
             self.assertEqual(caught.exception.alert, "internal_error")
-            self.assertLess(time.monotonic() - began, 1.0)
+            self.assertLess(time.monotonic() - began, 2.0)
             self.talks(session, 1.0)
+        self.assertTrue(self.logged("does not answer in time"), self.lab.gateway.output())
         self.assertTrue(self.wait_until(lambda: self.gets_in(lab.METER, lab.METER_KEY)))
         self.lab.check_good()
 
@@ -403,15 +430,15 @@ class FileBeforeRedis(Case):
     def test_the_file_does_not_need_redis(self):
         """Slow: later by the time-out at most; away: as ever. Those in Redis are refused meanwhile."""
         time.sleep(COLD_S)
-        self.redis.do("CLIENT", "PAUSE", "1000", "ALL")
+        self.redis.do("CLIENT", "PAUSE", "3000", "ALL")
         began = time.monotonic()
         self.assertEqual(self.connect_with(b"filed", lab.METER_KEY), b"ping")
-        self.assertLess(time.monotonic() - began, 1.0)
+        self.assertLess(time.monotonic() - began, 2.0)
         self.redis.stop()
         time.sleep(COLD_S)
         began = time.monotonic()
         self.assertEqual(self.connect_with(b"filed", lab.METER_KEY), b"ping")
-        self.assertLess(time.monotonic() - began, 0.5)
+        self.assertLess(time.monotonic() - began, 2.0)
         self.assertEqual(self.alert_of(lab.METER, lab.METER_KEY), "internal_error")
         self.redis.start()
         self.assertTrue(self.wait_until(lambda: self.gets_in(lab.METER, lab.METER_KEY)))
