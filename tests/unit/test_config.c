@@ -326,6 +326,29 @@ static void example_file_loads_as_the_defaults(void **state)
 	free(example);
 }
 
+/* What the example file shows as a comment, without the "# " in front of each line. */
+static void example_of_tenants_loads(void **state)
+{
+	char *example = print_schema(), *line = strstr(example, "# tenants:\n"), *text = NULL;
+	size_t text_len;
+	FILE *f = open_memstream(&text, &text_len);
+	struct config *c;
+
+	assert_non_null(line);
+	fputs("port: {ipv4: 192.0.2.1/24}\ncredentials: {store: %DIR%}\n", f);
+	for (; line[0] == '#'; line = strchr(line, '\n') + 1)
+		fprintf(f, "%.*s\n", (int)strcspn(line, "\n") - 2, line + 2);
+	fclose(f);
+	c = load_good(text);
+	assert_int_equal(c->tenants_count, 1);
+	assert_string_equal(c->tenants[0].name, "utility");
+	assert_string_equal(c->tenants[0].server_names[1], "*.meters.utility.example");
+	assert_int_equal(c->tenants[0].tls.suites_count, 1);
+	config_free(c);
+	free(text);
+	free(example);
+}
+
 static void prefixes_are_taken_apart(void **state)
 {
 	static const uint8_t v4[16] = {[10] = 0xff, [11] = 0xff, [12] = 192, [14] = 2, [15] = 1};
@@ -468,6 +491,7 @@ int main(void)
 		cmocka_unit_test(schema_is_consistent),
 		cmocka_unit_test(example_file_is_the_schema),
 		cmocka_unit_test(example_file_loads_as_the_defaults),
+		cmocka_unit_test(example_of_tenants_loads),
 		cmocka_unit_test(prefixes_are_taken_apart),
 		cmocka_unit_test(every_bad_file_is_refused),
 		cmocka_unit_test(truncated_files_do_no_harm),
