@@ -38,6 +38,7 @@ enum ctl_option {
 	CTL_WORKER,
 	CTL_LIMIT,
 	CTL_ALL,
+	CTL_DOOR,
 	CTL_HELP,
 	CTL_OPTIONS
 };

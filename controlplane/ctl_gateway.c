@@ -27,30 +27,46 @@ const char *gateway_socket(const struct ctl_arguments *a)
 	return path != NULL && *path != 0 ? path : default_socket;
 }
 
-static void explain(const char *path, int error)
+/* Who listens on a socket, and what to do when it does not. */
+struct listener {
+	const char *missing; /* no such socket */
+	const char *dead;    /* nobody listens */
+	const char *group;   /* whose members may connect */
+};
+
+static const struct listener gateway = {
+	.missing = "Is the gateway running? Its configuration names the socket under admin.socket; --socket "
+		   "names "
+		   "another one here.",
+	.dead = "the gateway is not running. 'systemctl status sluice' may tell why.",
+	.group = "admin.group in the gateway's configuration",
+};
+
+static const struct listener door = {
+	.missing = "Is sluice-forward running, with this path as its --door?",
+	.dead = "sluice-forward is not running, or has another --door.",
+	.group = "the one that sluice-forward runs as",
+};
+
+static void explain(const struct listener *l, const char *path, int error)
 {
 	switch (error) {
 	case ENOENT:
-		ctl_fail("There is no socket %s. Is the gateway running? Its configuration names the socket "
-			 "under "
-			 "admin.socket; --socket names another one here.",
-			 path);
+		ctl_fail("There is no socket %s. %s", path, l->missing);
 		break;
 	case ECONNREFUSED:
-		ctl_fail("Nobody listens on %s: the gateway is not running. 'systemctl status sluice' may "
-			 "tell why.",
-			 path);
+		ctl_fail("Nobody listens on %s: %s", path, l->dead);
 		break;
 	case EACCES:
 	case EPERM:
-		ctl_fail("You may not use %s. Run this as root, or as a member of the socket's group "
-			 "(admin.group in "
-			 "the gateway's configuration; 'ls -l %s' shows it).",
-			 path, path);
+		ctl_fail("You may not use %s. Run this as root, or as a member of the socket's group (%s; "
+			 "'ls -l %s' shows it).",
+			 path, l->group, path);
 		break;
 	case EAGAIN:
-		ctl_fail("The gateway does not answer on %s within %d s: is it overloaded or stopped?", path,
-			 WAIT_S);
+		ctl_fail("Nothing is answered on %s within %d s: is the machine overloaded, or the program "
+			 "stopped?",
+			 path, WAIT_S);
 		break;
 	default:
 		ctl_fail("%s: %s.", path, strerror(error));
@@ -58,7 +74,7 @@ static void explain(const char *path, int error)
 	}
 }
 
-static int open_socket(const char *path)
+static int open_socket(const struct listener *l, const char *path)
 {
 	struct timeval wait = {.tv_sec = WAIT_S};
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -74,7 +90,7 @@ static int open_socket(const char *path)
 	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait)) == 0 &&
 	    connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
 		return fd;
-	explain(path, errno);
+	explain(l, path, errno);
 	if (fd >= 0)
 		close(fd);
 	return -1;
@@ -110,7 +126,7 @@ static char *read_all(int fd)
 unsigned gateway_request(const char *socket_path, const char *method, const char *target, char **body)
 {
 	char request[4096], *answer = NULL, *end;
-	int fd = open_socket(socket_path);
+	int fd = open_socket(&gateway, socket_path);
 	unsigned long status = 0;
 	int len;
 
@@ -120,7 +136,7 @@ unsigned gateway_request(const char *socket_path, const char *method, const char
 	if (send(fd, request, (size_t)len, MSG_NOSIGNAL) == len)
 		answer = read_all(fd);
 	if (answer == NULL)
-		explain(socket_path, errno);
+		explain(&gateway, socket_path, errno);
 	close(fd);
 	if (answer == NULL)
 		return 0;
@@ -135,6 +151,33 @@ unsigned gateway_request(const char *socket_path, const char *method, const char
 	memmove(answer, end + 4, strlen(end + 4) + 1);
 	*body = answer;
 	return (unsigned)status;
+}
+
+/* One line there, one line back. */
+json_t *gateway_ask_door(const char *path, const char *question)
+{
+	char line[8192];
+	size_t len = 0;
+	ssize_t got = 1;
+	json_t *json = NULL;
+	int fd = open_socket(&door, path);
+
+	if (fd < 0)
+		return NULL;
+	len = (size_t)snprintf(line, sizeof(line), "%s\n", question);
+	if (len < sizeof(line) && send(fd, line, len, MSG_NOSIGNAL) == (ssize_t)len) {
+		for (len = 0; len < sizeof(line) && memchr(line, '\n', len) == NULL && got > 0;
+		     len += got > 0 ? (size_t)got : 0)
+			got = recv(fd, line + len, sizeof(line) - len, 0);
+	}
+	if (got < 0)
+		explain(&door, path, errno);
+	close(fd);
+	if (got > 0)
+		json = json_loadb(line, len, JSON_ALLOW_NUL | JSON_DISABLE_EOF_CHECK, NULL);
+	if (json == NULL && got >= 0)
+		ctl_fail("What listens on %s is no door of sluice-forward.", path);
+	return json;
 }
 
 json_t *gateway_json(const struct ctl_arguments *a, const char *method, const char *target, unsigned accepted,

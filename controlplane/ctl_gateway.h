@@ -19,6 +19,10 @@ unsigned gateway_request(const char *socket_path, const char *method, const char
 json_t *gateway_json(const struct ctl_arguments *a, const char *method, const char *target, unsigned accepted,
 		     unsigned *status);
 
+/* Asks sluice-forward's door (sluice-forward(8)) who is behind a source address; the caller takes
+ * json_decref() to the answer. NULL when it was said why there is none. */
+json_t *gateway_ask_door(const char *path, const char *question);
+
 /* A target in the making: path and parameters, percent-encoded. Too long a one is cut, and refused by the
  * gateway. */
 struct gateway_target {

@@ -8,6 +8,7 @@
 
 #include "controlplane/admin_request.h"
 #include "controlplane/ctl_gateway.h"
+#include "crypto/suite.h"
 
 /* ---- printing */
 
@@ -421,7 +422,7 @@ int ctl_sessions_close(const struct ctl_command *command, const struct ctl_argum
 
 /* ---- who and why */
 
-int ctl_identity(const struct ctl_command *command, const struct ctl_arguments *a)
+static int ask_gateway(const struct ctl_arguments *a)
 {
 	struct listing l = {.left = ULONG_MAX, .json = a->options[CTL_JSON] != NULL};
 	struct gateway_target t;
@@ -441,6 +442,50 @@ int ctl_identity(const struct ctl_command *command, const struct ctl_arguments *
 		(void)ctl_fail("No session has this address.");
 	json_decref(json);
 	return l.shown > 0 ? CTL_OK : CTL_FAILED;
+}
+
+/* The door's answer in the words of the list of sessions. */
+static void name_as_listed(json_t *json)
+{
+	json_t *ref = json_object_get(json, "session");
+	const struct suite *suite = suite_by_id((uint16_t)json_integer_value(json_object_get(json, "suite")));
+	char name[64];
+
+	snprintf(name, sizeof(name),
+		 "%" JSON_INTEGER_FORMAT ".%" JSON_INTEGER_FORMAT ".%" JSON_INTEGER_FORMAT,
+		 json_integer_value(json_object_get(ref, "worker")),
+		 json_integer_value(json_object_get(ref, "index")),
+		 json_integer_value(json_object_get(ref, "generation")));
+	(void)json_object_set_new(json, "session", json_string(name));
+	(void)json_object_set_new(json, "suite", json_string(suite != NULL ? suite->name : "unknown"));
+	(void)json_object_del(json, "found");
+}
+
+static int ask_door(const struct ctl_arguments *a)
+{
+	json_t *json = gateway_ask_door(a->options[CTL_DOOR], a->operand);
+	const char *why = json_string_value(json_object_get(json, "why"));
+	bool found = json_is_true(json_object_get(json, "found"));
+
+	if (json == NULL)
+		return CTL_FAILED;
+	if (!found)
+		(void)ctl_fail("%s", why != NULL ? why : "No session has this address.");
+	else if (a->options[CTL_JSON] != NULL)
+		print_json(json);
+	else
+		name_as_listed(json);
+	if (found && a->options[CTL_JSON] == NULL)
+		print_object(json);
+	json_decref(json);
+	return found ? CTL_OK : CTL_FAILED;
+}
+
+int ctl_identity(const struct ctl_command *command, const struct ctl_arguments *a)
+{
+	if (a->options[CTL_DOOR] != NULL)
+		return ask_door(a);
+	return ask_gateway(a);
 }
 
 static void print_attempt(const json_t *attempt)

@@ -51,6 +51,8 @@ static const struct {
 	[CTL_WORKER] = {"worker", "NUMBER", "sessions of this worker"},
 	[CTL_LIMIT] = {"limit", "NUMBER", "no more than so many"},
 	[CTL_ALL] = {"all", NULL, "those that are 0, too"},
+	[CTL_DOOR] = {"door", "PATH",
+		      "ask sluice-forward's door instead: the address is one of those it gives"},
 	[CTL_HELP] = {"help", NULL, "print this"},
 };
 
@@ -98,10 +100,10 @@ const struct ctl_command ctl_commands[] = {
 	 "newest comes "
 	 "first; the gateway remembers a few of each device. Exit status 1 when it remembers none.",
 	 ctl_why},
-	{"identity", "", "ADDRESS", GATEWAY_OPTIONS, "show who is behind an address",
-	 "The device's own address, with its port or without. Exit status 1 when no session has it. What "
-	 "sluice-forward gives a session as its source address is known there alone: see --door in "
-	 "sluice-forward(8).",
+	{"identity", "", "ADDRESS", GATEWAY_OPTIONS | 1U << CTL_DOOR, "show who is behind an address",
+	 "The device's own address, with its port or without; with --door the source address that a server "
+	 "behind "
+	 "sluice-forward sees. Exit status 1 when no session has it.",
 	 ctl_identity},
 	{"counters", "", NULL, GATEWAY_OPTIONS | 1U << CTL_ALL, "show what the gateway counts",
 	 "Summed over all workers; those that are 0 are left out. --json tells each worker's. Prometheus "

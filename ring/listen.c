@@ -9,7 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { LISTEN_BACKLOG = 16 };
+enum { LISTEN_BACKLOG = 64 };
 
 /* Removes a socket that a dead gateway left. Anything else at the path stays. */
 static int remove_stale(const struct sockaddr_un *address, int type)

@@ -3,18 +3,31 @@
 import http.client
 import json
 import socket
+import struct
 import urllib.parse
 
 
+def connect(path, timeout):
+    """Blocks while the socket's queue is full, which a socket of Python's with a time-out does not."""
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    seconds = struct.pack("ll", int(timeout), int(timeout % 1 * 1e6))
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, seconds)
+    try:
+        s.connect(path)
+    except BaseException:
+        s.close()
+        raise
+    s.settimeout(timeout)
+    return s
+
+
 class Connection(http.client.HTTPConnection):
-    def __init__(self, path, timeout=10):
+    def __init__(self, path, timeout=30):
         super().__init__("gateway", timeout=timeout)
         self.path = path
 
     def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
+        self.sock = connect(self.path, self.timeout)
 
 
 class Admin:

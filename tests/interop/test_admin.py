@@ -114,9 +114,8 @@ class Door(Case):
 
     def raw(self, data, wait=2.0):
         """What comes back to these bytes until the gateway closes or `wait` has passed."""
-        with socket.socket(socket.AF_UNIX) as s:
+        with admin.connect(self.lab.admin_path, 30) as s:
             s.settimeout(wait)
-            s.connect(self.lab.admin_path)
             out = b""
             try:
                 s.sendall(data)
@@ -404,6 +403,32 @@ class Why(Case):
         self.assertLessEqual(len([a for a in self.attempts(address="198.18.0.1", limit=1000) if a.get("cause") == "suite_rc4"]),
                              16)
         self.assertTrue(self.attempts(identity="urn:dev:meter-2"))
+
+
+class BehindForward(Case):
+    """Whose a source address is that a server sees: sluicectl asks the door of sluice-forward."""
+
+    def test_identity_by_source_address(self):
+        door = os.path.join(self.lab.folder, "door.sock")
+        self.assertIn("Is sluice-forward running", self.ctl("identity", "127.64.0.1", "--door", door, status=1))
+        self.lab.forward.stop()
+        command = [self.lab.program("ring/sluice-forward"), "--ring", self.lab.socket_path, "--backend",
+                   f"127.0.0.1:{lab.BACKEND_PORT}", "--door", door]
+        self.lab.forward = lab.Process("sluice-forward", command, self.lab.folder)
+        self.lab.wait(self.lab.attached, "sluice-forward to attach")
+        with self.lab.client() as client:
+            client.connect()
+            self.assertEqual(client.exchange(b"who am I"), b"who am I")
+            source = next(source for source, payload in self.lab.backend.received if payload == b"who am I")
+            listed = self.admin.get("/identity", address=self.address(client))[1]["sessions"][0]
+            for address in (source[0], "%s:%d" % source):
+                shown = self.ctl("identity", address, "--door", door)
+                for text in (listed["session"], "urn:dev:meter-1", "TLS_PSK_WITH_AES_128_CCM_8", self.address(client)):
+                    self.assertIn(text, shown)
+                self.assertEqual(json.loads(self.ctl("identity", address, "--door", door, "--json"))["credential_id"],
+                                 "urn:dev:meter-1")
+        self.ctl("identity", "127.255.255.3", "--door", door, status=1)
+        self.assertIn("no door", self.ctl("identity", "127.64.0.1", "--door", self.lab.admin_path, status=1))
 
 
 class Store(Case):
