@@ -47,11 +47,6 @@ static void write_be16(uint8_t *at, unsigned value)
 	at[1] = (uint8_t)value;
 }
 
-static void write_raw16(uint8_t *at, uint16_t value)
-{
-	memcpy(at, &value, sizeof(value));
-}
-
 /* ---- what nobody can have as a source ---- */
 
 /* RFC 1122 3.2.1.3: 0/8, 127/8, multicast and the limited broadcast address are no sources; our own is
@@ -401,22 +396,30 @@ enum frame_verdict parse_frame(const struct local *local, const uint8_t *frame, 
 	return parse_any(local, frame, len, checksum, out);
 }
 
-/* ---- writing ---- */
+/* ---- writing: fields are put together in registers, since what was just written in small pieces cannot be
+ * read back as large ones before it has left the store buffer ---- */
+
+static void write_raw32(uint8_t *at, uint32_t value)
+{
+	memcpy(at, &value, sizeof(value));
+}
 
 static uint8_t *ipv4_write(const struct local *local, const struct path *path, uint8_t *udp, size_t udp_len,
 			   uint16_t ip_id)
 {
 	uint8_t *ip = udp - IPV4_LEN;
+	uint32_t length = 0x45U | (uint32_t)htons((uint16_t)(IPV4_LEN + udp_len)) << 16;
+	uint32_t fragment = htons(ip_id);
+	uint32_t protocol = HOP_LIMIT | PROTOCOL_UDP << 8;
+	uint32_t source = read_raw32(local->ipv4);
+	uint32_t destination = read_raw32(path->peer.ip + 12);
+	uint64_t sum = (uint64_t)length + fragment + protocol + source + destination;
 
-	memset(ip, 0, IPV4_LEN);
-	ip[0] = 0x45;
-	write_be16(ip + 2, (unsigned)(IPV4_LEN + udp_len));
-	write_be16(ip + 4, ip_id);
-	ip[8] = HOP_LIMIT;
-	ip[9] = PROTOCOL_UDP;
-	memcpy(ip + 12, local->ipv4, 4);
-	memcpy(ip + 16, path->peer.ip + 12, 4);
-	write_raw16(ip + 10, (uint16_t)~checksum_fold(checksum_add(0, ip, IPV4_LEN)));
+	write_raw32(ip, length);
+	write_raw32(ip + 4, fragment);
+	write_raw32(ip + 8, protocol | (uint32_t)(uint16_t)~checksum_fold(sum) << 16);
+	write_raw32(ip + 12, source);
+	write_raw32(ip + 16, destination);
 	return ip;
 }
 
@@ -424,14 +427,26 @@ static uint8_t *ipv6_write(const struct local *local, const struct path *path, u
 {
 	uint8_t *ip = udp - IPV6_LEN;
 
-	memset(ip, 0, 8);
-	ip[0] = 0x60;
-	write_be16(ip + 4, (unsigned)udp_len);
-	ip[6] = PROTOCOL_UDP;
-	ip[7] = HOP_LIMIT;
+	write_raw32(ip, 0x60);
+	write_raw32(ip + 4, htons((uint16_t)udp_len) | PROTOCOL_UDP << 16 | (uint32_t)HOP_LIMIT << 24);
 	memcpy(ip + 8, local->ipv6, 16);
 	memcpy(ip + 24, path->peer.ip, 16);
 	return ip;
+}
+
+/* Of the pseudo-header, and of the UDP header without a checksum. */
+static uint64_t headers_sum(const struct local *local, const struct path *path, bool ipv6, size_t udp_len,
+			    uint64_t *udp_header)
+{
+	uint16_t len = htons((uint16_t)udp_len);
+	uint64_t sum;
+
+	if (ipv6)
+		sum = checksum_add(checksum_add(0, local->ipv6, 16), path->peer.ip, 16);
+	else
+		sum = (uint64_t)read_raw32(local->ipv4) + read_raw32(path->peer.ip + 12);
+	*udp_header = (uint64_t)local->udp_port | (uint64_t)path->peer.port << 16 | (uint64_t)len << 32;
+	return sum + htons(PROTOCOL_UDP) + len;
 }
 
 static uint8_t *link_write(const struct local *local, const struct path *path, uint8_t *ip, bool ipv6)
@@ -454,26 +469,22 @@ size_t frame_write_headers(const struct local *local, const struct path *path, u
 	bool ipv6 = memcmp(path->peer.ip, ipv4_mapped, sizeof(ipv4_mapped)) != 0;
 	size_t udp_len = UDP_LEN + payload_len;
 	uint8_t *udp = payload - UDP_LEN;
+	uint64_t header, sum;
 	uint16_t checksum;
-	uint64_t sum;
 	uint8_t *ip;
 
 	if (!(ipv6 ? local->has_ipv6 : local->has_ipv4) ||
 	    payload_len > UINT16_MAX - UDP_LEN - (ipv6 ? 0 : IPV4_LEN))
 		return 0;
-	write_raw16(udp, local->udp_port);
-	write_raw16(udp + 2, path->peer.port);
-	write_be16(udp + 4, (unsigned)udp_len);
-	write_raw16(udp + 6, 0);
-	ip = ipv6 ? ipv6_write(local, path, udp, udp_len) : ipv4_write(local, path, udp, udp_len, ip_id);
-
-	sum = pseudo_header_sum(ip + (ipv6 ? 8 : 12), ipv6, PROTOCOL_UDP, (uint32_t)udp_len);
+	sum = headers_sum(local, path, ipv6, udp_len, &header);
 	if (checksum_offload) {
 		checksum = checksum_fold(sum);
 	} else {
-		checksum = (uint16_t)~checksum_fold(checksum_add(sum, udp, udp_len));
+		sum += (header & 0xffffffff) + (header >> 32);
+		checksum = (uint16_t)~checksum_fold(checksum_add(sum, payload, payload_len));
 		checksum = checksum ? checksum : 0xffff; /* RFC 768: zero would say "none" */
 	}
-	write_raw16(udp + 6, checksum);
+	write_raw64(udp, header | (uint64_t)checksum << 48);
+	ip = ipv6 ? ipv6_write(local, path, udp, udp_len) : ipv4_write(local, path, udp, udp_len, ip_id);
 	return (size_t)(payload - link_write(local, path, ip, ipv6));
 }

@@ -186,9 +186,9 @@ static void seal_prepare(struct worker *w, uint32_t slot, struct rte_mbuf *m, ui
 	};
 }
 
-/* The sealed record gets its header and goes to the session's path. */
-static bool seal_finish(struct worker *w, uint32_t slot, struct rte_mbuf *m, uint8_t type,
-			const struct record_op *op)
+/* The sealed record gets its header: where the datagram begins, and in *len how long it is. */
+static uint8_t *seal_finish(struct worker *w, uint32_t slot, uint8_t type, const struct record_op *op,
+			    size_t *len)
 {
 	struct session_tx *tx = session_tx(w->sessions, slot);
 	size_t header_len = RECORD_HEADER_LEN + (size_t)op->cid_len;
@@ -197,9 +197,10 @@ static bool seal_finish(struct worker *w, uint32_t slot, struct rte_mbuf *m, uin
 	always_assert(op->ok);
 	record_write(start, op->cid_len ? CONTENT_TLS12_CID : type, op->epoch_seq, op->cid, op->cid_len,
 		     op->fragment_len);
+	*len = header_len + op->fragment_len;
 	if (unlikely(tx->unverified))
-		tx->unverified_out += (uint32_t)(header_len + op->fragment_len);
-	return send_from(w, m, &tx->path, start, header_len + op->fragment_len);
+		tx->unverified_out += (uint32_t)*len;
+	return start;
 }
 
 void send_alert(struct worker *w, uint32_t slot, uint8_t level, uint8_t description)
@@ -207,7 +208,8 @@ void send_alert(struct worker *w, uint32_t slot, uint8_t level, uint8_t descript
 	struct session_tx *tx = session_tx(w->sessions, slot);
 	struct rte_mbuf *m;
 	struct record_op op;
-	uint8_t *payload;
+	uint8_t *payload, *start;
+	size_t len;
 
 	if ((tx->epoch_seq_next & SEQUENCE_MAX) == SEQUENCE_MAX)
 		return;
@@ -219,7 +221,8 @@ void send_alert(struct worker *w, uint32_t slot, uint8_t level, uint8_t descript
 	payload[1] = description;
 	seal_prepare(w, slot, m, CONTENT_ALERT, 2, &op);
 	record_seal_burst(w->crypto, &op, 1);
-	(void)seal_finish(w, slot, m, CONTENT_ALERT, &op);
+	start = seal_finish(w, slot, CONTENT_ALERT, &op, &len);
+	(void)send_from(w, m, &tx->path, start, len);
 }
 
 /* One message of the application on its way out. */
@@ -227,6 +230,8 @@ struct outbound {
 	struct sluice_data data;
 	struct rte_mbuf *mbuf;
 	uint32_t slot;
+	uint8_t *start; /* of the datagram, once sealed */
+	size_t len;
 };
 
 static void close_by_application(struct worker *w, struct sluice_ref ref)
@@ -328,6 +333,25 @@ static bool spare_fill(struct worker *w)
 	return true;
 }
 
+/* All record headers first, then all others: their checksum is over bytes that have left the store buffer by
+ * then. */
+static void send_sealed(struct worker *w, struct outbound *out, const struct record_op *ops, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		out[i].start = seal_finish(w, out[i].slot, CONTENT_APPLICATION_DATA, &ops[i], &out[i].len);
+	for (unsigned i = 0; i < n; i++) {
+		struct sent_for *by;
+
+		if (!send_from(w, out[i].mbuf, &session_tx(w->sessions, out[i].slot)->path, out[i].start,
+			       out[i].len))
+			continue; /* has_route() was true: cannot be */
+		by = &w->tx_for[w->tx_count - 1];
+		by->ref = out[i].data.ref;
+		by->attach = w->attach;
+		by->cookie = out[i].data.seq;
+	}
+}
+
 unsigned send_burst(struct worker *w, uint64_t now_ns)
 {
 	struct outbound out[BURST_SEND];
@@ -360,12 +384,7 @@ unsigned send_burst(struct worker *w, uint64_t now_ns)
 		out[n++] = out[i];
 	}
 	record_seal_burst(w->crypto, ops, n);
-	for (unsigned i = 0; i < n; i++) {
-		if (!seal_finish(w, out[i].slot, out[i].mbuf, CONTENT_APPLICATION_DATA, &ops[i]))
-			continue; /* has_route() was true: cannot be */
-		w->tx_for[w->tx_count - 1] = (struct sent_for){
-			.ref = out[i].data.ref, .attach = w->attach, .cookie = out[i].data.seq};
-	}
+	send_sealed(w, out, ops, n);
 	counter_add(&w->counters->records_out, n);
 	if (closing)
 		close_by_application(w, close);
