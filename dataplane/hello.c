@@ -136,8 +136,6 @@ static void classify_protected(struct worker *w, const struct burst *b, struct i
 {
 	struct pending *p;
 
-	if (pending_count(w->pending) == 0)
-		return;
 	if (in->slot != SESSION_NONE && (in->record.cid || in->record.type == CONTENT_APPLICATION_DATA))
 		return;
 	p = pending_find(w->pending, &b->datagrams[in->frame].path.peer);
@@ -145,10 +143,11 @@ static void classify_protected(struct worker *w, const struct burst *b, struct i
 		give_to_control(w, b, in, p->ref);
 }
 
-static void found(struct worker *w, struct burst *b, struct inbound *in, uint32_t slot)
+static void found(struct worker *w, struct burst *b, struct inbound *in, uint32_t slot, bool handshakes)
 {
 	in->slot = slot;
-	classify_protected(w, b, in);
+	if (unlikely(handshakes))
+		classify_protected(w, b, in);
 	if (in->verdict == RECORD_APP && in->slot == SESSION_NONE)
 		in->verdict = RECORD_DROP_NO_SESSION;
 }
@@ -160,20 +159,23 @@ static void classify_follower(struct worker *w, struct burst *b, struct inbound 
 	struct session_query query = {.cid = in->record.cid, .address = &b->datagrams[in->frame].path.peer};
 
 	session_find_burst(w->sessions, &query, 1);
-	found(w, b, in, query.slot);
+	found(w, b, in, query.slot, pending_count(w->pending) != 0);
 }
 
 void receive_classify_burst(struct worker *w, struct burst *b, uint64_t now_ns)
 {
+	bool handshakes = pending_count(w->pending) != 0;
+
 	for (unsigned i = 0; i < b->records; i++) {
 		struct inbound *in = &b->in[i];
 
 		if (unlikely(in->verdict != RECORD_APP))
 			continue;
-		if (unlikely(in->record.epoch_seq >> 48 == 0))
+		if (unlikely(in->record.epoch_seq >> 48 == 0)) {
 			classify_plaintext(w, b, in, now_ns);
-		else if (likely(in->lead))
-			found(w, b, in, session_find_end(w->sessions, in->lead));
+			handshakes = true; /* a ClientHello may have begun one */
+		} else if (likely(in->lead))
+			found(w, b, in, session_find_end(w->sessions, in->lead), handshakes);
 		else
 			classify_follower(w, b, in);
 	}

@@ -210,15 +210,3 @@ unsigned port_transmit(struct port_queue *q, struct rte_mbuf **mbufs, unsigned n
 	rte_spinlock_unlock(&q->port->tx_shared);
 	return sent;
 }
-
-enum checksum_state port_checksum(const struct port_queue *q, const struct rte_mbuf *mbuf)
-{
-	uint64_t ip = mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
-	uint64_t l4 = mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
-
-	if (ip == RTE_MBUF_F_RX_IP_CKSUM_BAD || l4 == RTE_MBUF_F_RX_L4_CKSUM_BAD)
-		return q->port->virtual ? CHECKSUM_VERIFY_OR_PSEUDO : CHECKSUM_BAD;
-	if (l4 == RTE_MBUF_F_RX_L4_CKSUM_GOOD || l4 == RTE_MBUF_F_RX_L4_CKSUM_NONE)
-		return CHECKSUM_GOOD;
-	return q->port->virtual ? CHECKSUM_VERIFY_OR_PSEUDO : CHECKSUM_VERIFY;
-}

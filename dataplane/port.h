@@ -54,6 +54,16 @@ unsigned port_receive(struct port_queue *q, struct rte_mbuf **mbufs, unsigned n)
 /* Worker. Takes the first of the returned count; the others remain the caller's. */
 unsigned port_transmit(struct port_queue *q, struct rte_mbuf **mbufs, unsigned n);
 /* What the port says of a received frame's checksums. */
-enum checksum_state port_checksum(const struct port_queue *q, const struct rte_mbuf *mbuf);
+static inline enum checksum_state port_checksum(const struct port_queue *q, const struct rte_mbuf *mbuf)
+{
+	uint64_t ip = mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
+	uint64_t l4 = mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
+
+	if (ip == RTE_MBUF_F_RX_IP_CKSUM_BAD || l4 == RTE_MBUF_F_RX_L4_CKSUM_BAD)
+		return q->port->virtual ? CHECKSUM_VERIFY_OR_PSEUDO : CHECKSUM_BAD;
+	if (likely(l4 == RTE_MBUF_F_RX_L4_CKSUM_GOOD || l4 == RTE_MBUF_F_RX_L4_CKSUM_NONE))
+		return CHECKSUM_GOOD;
+	return q->port->virtual ? CHECKSUM_VERIFY_OR_PSEUDO : CHECKSUM_VERIFY;
+}
 
 #endif
