@@ -241,7 +241,8 @@ static const struct config_option options[] = {
 		 "users. It is read at start. Where no credentials are configured no suite with pre-shared "
 		 "keys "
 		 "is offered."},
-	{IN(credentials, store), TEXT(4000, NULL), .check = check_store, .example = "/var/lib/sluice/credentials",
+	{IN(credentials, store), TEXT(4000, NULL), .check = check_store,
+	 .example = "/var/lib/sluice/credentials",
 	 .help = "Directory of the credential store (LMDB), which sluicectl makes and changes while the "
 		 "gateway "
 		 "runs. With a psk_file, too, that is asked first."},

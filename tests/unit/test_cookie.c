@@ -268,8 +268,8 @@ static void never_more_out_than_in(void **state)
 	(void)state;
 }
 
-/* [H12] DTLS 1.0 only, SSL 3.0, TLS and versions that there are not: an alert, shorter than the hello, on the hello's
- * sequence number. */
+/* [H12] DTLS 1.0 only, SSL 3.0, TLS and versions that there are not: an alert, shorter than the hello, on the
+ * hello's sequence number. */
 static void versions(void **state)
 {
 	for (unsigned version = 0; version < 65536; version++) {
