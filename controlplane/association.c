@@ -193,6 +193,7 @@ static void keep_flight(struct associations *as, struct association *a, struct f
 	flight_fit(&a->last_flight);
 	a->has_flight = true;
 	a->flight_until_ns = now_ns + LAST_FLIGHT_NS;
+	a->flight_sent_ns = now_ns;
 	TAILQ_INSERT_TAIL(&as->flights, a, flights);
 	as->flights_count++;
 }

@@ -23,7 +23,7 @@ struct association {
 	struct association *address_next; /* in the chain of its address */
 	struct standing *standing;        /* goes with it */
 	struct flight last_flight;
-	uint64_t flight_until_ns;
+	uint64_t flight_until_ns, flight_sent_ns;
 	uint64_t retry_ns;
 	uint64_t since_ns;
 	struct path path;

@@ -8,7 +8,8 @@
 #include "controlplane/internal.h"
 #include "crypto/secret.h"
 
-/* A client that repeats its ClientHello gets our flight again, but not more often than this. */
+/* A client that repeats its ClientHello or its Finished gets our flight again, but not more often than this.
+ */
 #define RESEND_GAP_NS 200000000ULL
 
 const char *peer_text(char out[PEER_TEXT_MAX], const struct peer_address *peer)
@@ -309,9 +310,13 @@ void negotiate_finished_again(struct control *c, struct sluice_ref ref)
 {
 	struct association *a = association_find(c->associations, ref);
 
-	/* RFC 6347 4.2.4: the identical bytes, so that no nonce is used for anything else. */
-	if (a && a->has_flight)
-		transmit(c, ref, &a->path, &a->last_flight);
+	/* RFC 6347 4.2.4: the identical bytes, so that no nonce is used for anything else. Clients answer a
+	 * Finished that they have with all of their flight again: without a gap the two would never end, once
+	 * a client that had to wait has repeated its own. */
+	if (!a || !a->has_flight || c->now_ns - a->flight_sent_ns < RESEND_GAP_NS)
+		return;
+	a->flight_sent_ns = c->now_ns;
+	transmit(c, ref, &a->path, &a->last_flight);
 }
 
 static void log_down(struct control *c, const struct association *a, const char *why)

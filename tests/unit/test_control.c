@@ -400,11 +400,16 @@ static void test_last_flight_again(void **state)
 	for (int i = 0; i < 3; i++) {
 		before = c->transmits;
 		memset(c->last, 0, sizeof c->last);
+		play_for_ms(w, 250);
 		post(w, MAIL_FINISHED_AGAIN, &mail, sizeof mail, NULL, 0);
 		play_until(w, c->transmits == before + 1);
 		assert_int_equal(c->last_len, first_len);
 		assert_memory_equal(c->last, first, first_len);
 	}
+	/* at once again: a client that answers our Finished with its own would go on for ever */
+	post(w, MAIL_FINISHED_AGAIN, &mail, sizeof mail, NULL, 0);
+	play_for_ms(w, 50);
+	assert_int_equal(c->transmits, before + 1);
 	mail.ref.generation++; /* of somebody else by now */
 	before = c->transmits;
 	post(w, MAIL_FINISHED_AGAIN, &mail, sizeof mail, NULL, 0);
