@@ -266,6 +266,16 @@ static bool check_pem(const char *path, bool secret, const char *label, char *wh
 	return found;
 }
 
+bool check_http_url(const char *text, char *why, size_t why_len)
+{
+	static const char scheme[] = "http://";
+
+	if (strncmp(text, scheme, strlen(scheme)) != 0 || text[strlen(scheme)] == 0 ||
+	    text[strlen(scheme)] == '/' || text[strcspn(text, " \t\"<>")] != 0)
+		return refuse(why, why_len, "must be an address such as http://ocsp.example.org/");
+	return true;
+}
+
 bool check_readable(const char *text, char *why, size_t why_len)
 {
 	int fd = open_file(text, false, why, why_len);

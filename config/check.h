@@ -29,6 +29,9 @@ bool check_store(const char *text, char *why, size_t why_len);
 /* host:port, [IPv6]:port or unix:/path. */
 bool check_redis(const char *text, char *why, size_t why_len);
 
+/* http://host[:port][/path], without spaces. */
+bool check_http_url(const char *text, char *why, size_t why_len);
+
 /* A regular file that can be read; secret ones must be closed to others. */
 bool check_readable(const char *text, char *why, size_t why_len);
 bool check_certificates(const char *text, char *why, size_t why_len);

@@ -603,6 +603,12 @@ static int check_files(struct loading *l, const struct scope *s, const struct co
 		return report(&l->report, line_of(l, s, "client_certificate"),
 			      "%sclient_certificate needs %strust_anchors, or be \"none\".", s->prefix,
 			      s->prefix);
+	if (t->ocsp_clients != CONFIG_OCSP_CLIENTS_NONE && t->trust_anchors == NULL)
+		return report(&l->report, line_of(l, s, "ocsp_clients"),
+			      "%socsp_clients needs %strust_anchors, or be \"none\".", s->prefix, s->prefix);
+	if (t->ocsp_stapling && t->certificate == NULL)
+		return report(&l->report, line_of(l, s, "ocsp_stapling"),
+			      "%socsp_stapling needs %scertificate.", s->prefix, s->prefix);
 	if (t->crls_count > 0 && t->trust_anchors == NULL)
 		return report(&l->report, line_of(l, s, "crls"), "%scrls needs %strust_anchors.", s->prefix,
 			      s->prefix);

@@ -26,6 +26,11 @@ enum config_client_certificate {
 	CONFIG_CLIENT_CERTIFICATE_REQUIRED
 };
 enum config_expired_crl { CONFIG_EXPIRED_CRL_REFUSE, CONFIG_EXPIRED_CRL_USE };
+enum config_ocsp_clients {
+	CONFIG_OCSP_CLIENTS_NONE,
+	CONFIG_OCSP_CLIENTS_OPTIONAL,
+	CONFIG_OCSP_CLIENTS_REQUIRED
+};
 enum config_registrees { CONFIG_REGISTREES_OPTIONAL, CONFIG_REGISTREES_REQUIRED };
 
 struct config_workers {
@@ -79,6 +84,9 @@ struct config_tls {
 	char **crls;         /* files: PEM or DER */
 	unsigned crls_count;
 	enum config_expired_crl expired_crl;
+	bool ocsp_stapling; /* of our own certificate: RFC 6066 8 */
+	enum config_ocsp_clients ocsp_clients;
+	char *ocsp_responder; /* URL; NULL: the one that a certificate names */
 	enum config_client_certificate client_certificate;
 	enum config_registrees registrees; /* must a certificate be that of a registree? */
 	bool require_ems;                  /* RFC 7627 */

@@ -33,9 +33,10 @@
 
 /* Even positions are true: what may stand for a bool. */
 static const char *const bools[] = {"true", "false", "yes", "no", "on", "off", NULL};
-static const char *const idles[] = {"sleep", "poll", NULL};             /* enum config_idle */
-static const char *const expired_crls[] = {"refuse", "use", NULL};      /* its enum */
-static const char *const registrees[] = {"optional", "required", NULL}; /* its enum */
+static const char *const idles[] = {"sleep", "poll", NULL};                       /* enum config_idle */
+static const char *const expired_crls[] = {"refuse", "use", NULL};                /* its enum */
+static const char *const ocsp_clients[] = {"none", "optional", "required", NULL}; /* its enum */
+static const char *const registrees[] = {"optional", "required", NULL};           /* its enum */
 static const char *const client_certificates[] = {"none", "optional", "required", NULL}; /* its enum */
 static const char *const unknown_server_names[] = {"default", "refuse", NULL};           /* its enum */
 static const char *const credential_removals[] = {"drop", "keep", "rehandshake", NULL};  /* its enum */
@@ -177,6 +178,19 @@ static const struct config_option options[] = {
 	{IN(tls, expired_crl), CHOICE(expired_crls, "refuse"),
 	 .help = "What a revocation list past its time is worth: refuse turns away everybody that it speaks "
 		 "about, use goes by it all the same."},
+	{IN(tls, ocsp_stapling), BOOL("false"),
+	 .help = "Staple the status of the gateway's certificate to handshakes of devices that ask for it. "
+		 "It is "
+		 "fetched from the OCSP responder that the certificate names, at times that keep no device "
+		 "waiting."},
+	{IN(tls, ocsp_clients), CHOICE(ocsp_clients, "none"),
+	 .help = "Whether an OCSP responder is asked about a device's certificate. A revoked one is refused "
+		 "either way; with optional, one that nobody answers about is let in."},
+	{IN(tls, ocsp_responder), TEXT(1023, NULL), .check = check_http_url,
+	 .example = "http://ocsp.example.org/",
+	 .help = "The responder for devices, and for the gateway's own certificate if that names none. "
+		 "Without "
+		 "it: the one that each certificate names."},
 	{IN(tls, client_certificate), CHOICE(client_certificates, "none"),
 	 .help = "Whether devices that use a certificate suite are asked for theirs."},
 	{IN(tls, registrees), CHOICE(registrees, "optional"),

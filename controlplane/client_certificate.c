@@ -8,10 +8,12 @@
 #include "controlplane/chain.h"
 #include "controlplane/log.h"
 #include "controlplane/ni.h"
+#include "controlplane/ocsp.h"
 #include "controlplane/raw_key.h"
 
 struct client_certificate {
 	struct chain *chain;
+	bool status_good; /* as far as OCSP is concerned */
 };
 
 /* ---- X.509 */
@@ -21,7 +23,6 @@ static int find_by_names(const struct tls *tls, const struct chain *chain, struc
 {
 	const struct credentials *c = &tls->credentials;
 	struct credential_id id = {.kind = SLUICE_CREDENTIAL_X509, .digest_len = CHAIN_ROOT_LEN};
-
 	const struct chain_name *names;
 	unsigned count = chain_names(chain, &names);
 	int ret = 0;
@@ -137,15 +138,58 @@ static int find_by_key(const struct tls *tls, const struct raw_key *key, struct 
 	return 1;
 }
 
+/* ---- revocation */
+
+static int refuse_status(enum ocsp_verdict verdict, struct refusal *refusal)
+{
+	const char *why = "the OCSP responder did not answer";
+
+	if (verdict == OCSP_VERDICT_REVOKED)
+		return refusal_write(refusal, REFUSED_REVOKED, ALERT_CERTIFICATE_REVOKED,
+				     "the client's certificate has been revoked, says its OCSP responder");
+	if (verdict == OCSP_VERDICT_UNKNOWN)
+		why = "the OCSP responder does not know it";
+	else if (verdict == OCSP_VERDICT_NO_RESPONDER)
+		why = "it names no OCSP responder";
+	return refusal_write(refusal, REFUSED_REVOCATION_UNKNOWN, ALERT_CERTIFICATE_UNKNOWN,
+			     "whether the client's certificate has been revoked is not known: %s", why);
+}
+
+/* 1: good enough; 0: *refusal filled; -EAGAIN. An anchor has no issuer that could revoke it. */
+static int check_status(struct client_certificate *c, const struct tls *tls, struct refusal *refusal)
+{
+	enum ocsp_verdict verdict;
+
+	if (c->status_good || !tls->ocsp || !chain_issuer(c->chain))
+		return 1;
+	verdict = ocsp_ask(tls->ocsp, c->chain);
+	if (verdict == OCSP_VERDICT_LATER)
+		return -EAGAIN;
+	c->status_good = verdict == OCSP_VERDICT_GOOD || (tls->ocsp_clients == CONFIG_OCSP_CLIENTS_OPTIONAL &&
+							  verdict != OCSP_VERDICT_REVOKED);
+	return c->status_good ? 1 : refuse_status(verdict, refusal);
+}
+
+const char *client_certificate_waits_for(const struct client_certificate *c)
+{
+	return c->chain && !c->status_good ? "the OCSP responder or the credential store"
+					   : "the credential store";
+}
+
 /* ---- the message */
 
 static int check_chain(struct client_certificate *c, const struct tls *tls, const uint8_t *list, size_t len,
 		       struct proof *proof, struct refusal *refusal)
 {
+	int ret;
+
 	if (!c->chain)
 		c->chain = chain_verify(tls->trust, list, len, refusal);
 	if (!c->chain)
 		return 0;
+	ret = check_status(c, tls, refusal);
+	if (ret != 1)
+		return ret;
 	proof->credential = SLUICE_CREDENTIAL_X509;
 	return find_registree(tls, c->chain, proof, refusal);
 }

@@ -18,10 +18,12 @@ struct client_certificate;
 
 /* type: that was negotiated. body: of the Certificate message. *kept: NULL at first; to be given again after
  * -EAGAIN. 1: *proof filled, except for the proof that the client has the key; 0: *refusal filled; -EAGAIN:
- * to be asked again when answers have come, *refusal's text then says whose. */
+ * to be asked again when answers have come. */
 int client_certificate_check(struct client_certificate **kept, const struct tls *tls,
 			     enum certificate_type type, const uint8_t *body, size_t len, struct proof *proof,
 			     struct refusal *refusal);
+/* After -EAGAIN: whose answer it is, for the operator. */
+const char *client_certificate_waits_for(const struct client_certificate *c);
 void client_certificate_free(struct client_certificate *c); /* NULL is fine */
 
 #endif

@@ -179,6 +179,13 @@ static void drain(int fd)
 		;
 }
 
+/* From outside, and not of the store: see tls.h. */
+static void take_answers(struct control *c, int fd)
+{
+	drain(fd);
+	negotiate_answered(c);
+}
+
 static void take_event(struct control *c, int fd)
 {
 	if (fd == c->application.listen_fd)
@@ -187,6 +194,8 @@ static void take_event(struct control *c, int fd)
 		application_disconnected(c);
 	else if (fd == c->stop_fd)
 		drain(fd);
+	else if (fd == tls_answers_fd())
+		take_answers(c, fd);
 	else if (fd == c->store_fd)
 		c->store_ready = true;
 	for (unsigned i = 0; i < c->workers; i++) {
@@ -332,6 +341,8 @@ static int load_credentials(struct control *c, char *error, size_t error_len)
 		return ret;
 	c->credentials = stores_credentials(c->stores);
 	ret = watch_store(c);
+	if (ret == 0)
+		ret = watch(c, tls_answers_fd());
 	if (ret) {
 		snprintf(error, error_len, "the credential store cannot be watched: %s", strerror(-ret));
 		return ret;

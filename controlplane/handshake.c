@@ -668,7 +668,7 @@ static enum handshake_state check_certificate(struct handshake *h, const struct 
 	ret = client_certificate_check(&h->certificate, h->tls, h->client_type, body, m->body_len, h->proof,
 				       &h->refusal);
 	if (ret == -EAGAIN)
-		return wait_for(h, "the credential store");
+		return wait_for(h, client_certificate_waits_for(h->certificate));
 	h->certificate_good = ret == 1;
 	return h->certificate_good ? HANDSHAKE_GOES_ON : refuse_aloud(h);
 }

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include <wolfssl/error-ssl.h>
 #include <wolfssl/wolfcrypt/dh.h>
 #include <wolfssl/wolfcrypt/error-crypt.h>
@@ -16,7 +18,9 @@
 #include "controlplane/lists.h"
 #include "controlplane/log.h"
 #include "controlplane/ni.h"
+#include "controlplane/ocsp.h"
 #include "controlplane/raw_key.h"
+#include "controlplane/staple.h"
 
 enum { ECC_BITS_MIN = 256, RSA_BITS_MIN = 2048, CIPHER_LIST_MAX = 1024 };
 
@@ -77,21 +81,34 @@ const char *tls_error_text(int wolfssl_error)
 	return wolfSSL_ERR_reason_error_string((unsigned long)wolfssl_error);
 }
 
-/* Threads for files; they start when somebody needs them. */
-static struct errands *files;
+/* Threads for files and for responders; they start when somebody needs them. */
+enum { NETWORK_THREADS = 8 };
+static struct errands *files, *network;
+static int answers_fd = -1;
 
 int tls_global_init(void)
 {
 	chain_global_init();
 	files = errands_new(1);
-	return files && wolfSSL_Init() == WOLFSSL_SUCCESS ? 0 : -ENOMEM;
+	network = errands_new(NETWORK_THREADS);
+	answers_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return files && network && answers_fd >= 0 && wolfSSL_Init() == WOLFSSL_SUCCESS ? 0 : -ENOMEM;
 }
 
 void tls_global_fini(void)
 {
 	errands_free(files);
-	files = NULL;
+	errands_free(network);
+	if (answers_fd >= 0)
+		close(answers_fd);
+	files = network = NULL;
+	answers_fd = -1;
 	wolfSSL_Cleanup();
+}
+
+int tls_answers_fd(void)
+{
+	return answers_fd;
 }
 
 /* ---- suites */
@@ -298,6 +315,12 @@ static int load_trust(struct tls *t, const struct config_tls *c, char *error, si
 		snprintf(error, error_len, "%strust_anchors: %s", place_of(t).text, why);
 		return -EINVAL;
 	}
+	t->ocsp_clients = c->ocsp_clients;
+	if (c->ocsp_clients != CONFIG_OCSP_CLIENTS_NONE) {
+		t->ocsp = ocsp_new(t->trust, network, c->ocsp_responder, answers_fd, place_of(t).text);
+		if (!t->ocsp)
+			return -ENOMEM;
+	}
 	if (c->crls_count == 0)
 		return 0;
 	t->lists = lists_new(t->trust, files, c->crls, c->crls_count,
@@ -332,6 +355,48 @@ static int set_client_certificates(struct tls *t, const struct config_tls *c, ch
 	wolfSSL_CTX_set_verify(t->ctx, mode, handshake_verify_certificate);
 	if (t->raw_ctx)
 		wolfSSL_CTX_set_verify(t->raw_ctx, mode, handshake_verify_certificate);
+	return 0;
+}
+
+/* ---- the status of our own */
+
+static void *allocate(size_t len)
+{
+	return wolfSSL_Malloc(len); /* wolfSSL frees it */
+}
+
+/* RFC 6066 8: a server that has no status to show may leave the message out. */
+static int give_status(WOLFSSL *ssl, void *context)
+{
+	size_t len = 0;
+	uint8_t *response = staple_copy(context, allocate, &len);
+
+	if (!response)
+		return WOLFSSL_OCSP_STATUS_CB_NOACK;
+	if (wolfSSL_set_tlsext_status_ocsp_resp(ssl, response, (int)len) == WOLFSSL_SUCCESS)
+		return WOLFSSL_OCSP_STATUS_CB_OK;
+	wolfSSL_Free(response);
+	return WOLFSSL_OCSP_STATUS_CB_NOACK;
+}
+
+static int set_stapling(struct tls *t, const struct config_tls *c, char *error, size_t error_len)
+{
+	char why[256];
+
+	if (!c->ocsp_stapling)
+		return 0;
+	t->staple = staple_new(c->certificate, c->ocsp_responder, network, place_of(t).text, why, sizeof why);
+	if (!t->staple) {
+		snprintf(error, error_len, "%socsp_stapling: %s", place_of(t).text, why);
+		return -EINVAL;
+	}
+	if (wolfSSL_CTX_EnableOCSPStapling(t->ctx) != WOLFSSL_SUCCESS ||
+	    wolfSSL_CTX_set_tlsext_status_cb(t->ctx, give_status) != WOLFSSL_SUCCESS ||
+	    wolfSSL_CTX_set_tlsext_status_arg(t->ctx, t->staple) != WOLFSSL_SUCCESS) {
+		snprintf(error, error_len, "%socsp_stapling: this build of wolfSSL cannot do it",
+			 place_of(t).text);
+		return -ENOTSUP;
+	}
 	return 0;
 }
 
@@ -396,6 +461,7 @@ struct tls *tls_new(const struct config *config, const struct config_tls *option
 	if (!t->ctx)
 		goto err;
 	if (load_certificate(t, options, error, error_len) || load_raw_key(t, options, error, error_len) ||
+	    set_stapling(t, options, error, error_len) ||
 	    set_client_certificates(t, options, error, error_len) || set_suites(t, options, error, error_len))
 		goto err;
 	if (set_common(t, t->ctx) || (t->raw_ctx && set_common(t, t->raw_ctx))) {
@@ -431,6 +497,8 @@ void tls_free(struct tls *t)
 	free(t->use);
 	wolfSSL_CTX_free(t->ctx);
 	wolfSSL_CTX_free(t->raw_ctx);
+	staple_free(t->staple);
+	ocsp_free(t->ocsp);
 	lists_free(t->lists);
 	trust_free(t->trust);
 	free(t);

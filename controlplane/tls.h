@@ -24,6 +24,8 @@ struct credentials {
 
 struct trust;
 struct lists;
+struct ocsp;
+struct staple;
 
 struct tls_use {
 	uint64_t full_ns; /* when the tenant's second's worth of handshakes is there again */
@@ -39,8 +41,11 @@ struct tls {
 	struct credentials credentials;
 	enum config_client_certificate client_certificate;
 	enum config_registrees registrees;
-	struct lists *lists; /* its revocation lists; NULL: none */
-	struct trust *trust; /* for client certificates; NULL: no X.509 certificate is taken */
+	enum config_ocsp_clients ocsp_clients;
+	struct ocsp *ocsp;     /* NULL: nobody is asked */
+	struct staple *staple; /* NULL: nothing is stapled */
+	struct lists *lists;   /* its revocation lists; NULL: none */
+	struct trust *trust;   /* for client certificates; NULL: no X.509 certificate is taken */
 	enum config_credential_removed credential_removed;
 	uint32_t rehandshake_s;
 	uint32_t sessions_max;       /* 0: no limit */
@@ -57,6 +62,9 @@ struct tls {
 /* Once per process, before any struct tls; and the reverse. Main thread. */
 int tls_global_init(void);
 void tls_global_fini(void);
+
+/* An eventfd that becomes readable when answers from outside (OCSP) have come for handshakes that wait. */
+int tls_answers_fd(void);
 
 /* options: of the tenant, whose suites with pre-shared keys are left out when credentials hold none for it.
  * NULL on failure with a readable sentence in error: which option of which tenant, and what is wrong with it.

@@ -5,6 +5,8 @@ which alert and in which words; with openssl s_client, gnutls-cli and libcoap's 
 import ipaddress
 import os
 import subprocess
+import threading
+import time
 
 import authority
 import clients
@@ -410,6 +412,149 @@ class ExpiredListsUsed(RevocationLists):
         self.assertTurnedAway(lambda: self.openssl("device"), "certificate_revoked", "has been revoked")
         self.read_anew(self.revoke)
         self.assertComesIn(lambda: self.openssl("device"), "urn:device")
+
+
+class OnlineStatus(Fleet):
+    """OCSP (RFC 6960): devices' certificates checked without anybody else waiting, our own stapled."""
+
+    port, policy = 8888, "required"
+
+    @classmethod
+    def prepare(cls):
+        keep = cls.files.keep
+        url = f"http://127.0.0.1:{cls.port}/"
+        cls.root = keep("root", issue("Root", ca=True))
+        cls.pairs = {name: keep(name, issue(name, cls.root, names=[uri("urn:" + name)], ocsp=url))
+                     for name in ("good", "revoked", "unknown", *(f"late-{i}" for i in range(6)))}
+        keep("silent", issue("silent", cls.root, names=[uri("urn:silent")]))
+        keep("signer", issue("OCSP signer", cls.root, extended=ExtendedKeyUsageOID.OCSP_SIGNING))
+        keep("impostor", issue("OCSP signer", cls.root))
+        server_ca = keep("server-ca", issue("Server CA", ca=True))
+        cls.server = keep("server", issue("gateway.example", server_ca, extended=ExtendedKeyUsageOID.SERVER_AUTH,
+                                          names=[x509.DNSName("gateway.example")], ocsp=url), [server_ca])
+        cls.tls = {"trust_anchors": cls.files("root.pem"), "ocsp_clients": cls.policy}
+        cls.responder = cls.start_responder()
+
+    @classmethod
+    def start_responder(cls, **options):
+        statuses = {cls.pairs[name][0]: name != "revoked" for name in cls.pairs if name != "unknown"}
+        return authority.Responder(cls.files, "root", statuses, cls.port, **options)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.responder.stop()
+        super().tearDownClass()
+
+    @classmethod
+    def replace(cls, start):
+        cls.responder.stop()
+        cls.responder = start()
+
+    def check_good(self):
+        self.assertComesIn(lambda: self.openssl("good"), "urn:good")
+
+
+class RequiredStatus(OnlineStatus):
+    def test_A03_what_the_responder_says(self):
+        for attempt in (self.openssl, self.gnutls):
+            with self.subTest(client=attempt.__name__):
+                self.assertTurnedAway(lambda: attempt("revoked"), "certificate_revoked",
+                                      "has been revoked, says its OCSP responder")
+                self.assertTurnedAway(lambda: attempt("unknown"), "certificate_unknown", "does not know it")
+                self.assertTurnedAway(lambda: attempt("silent"), "certificate_unknown", "names no OCSP responder")
+
+    def test_A03_a_responder_that_is_delegated_and_one_that_is_not(self):
+        self.addCleanup(lambda: self.replace(self.start_responder))
+        self.check_good()  # its answer is remembered
+        self.replace(lambda: self.start_responder(signer="signer"))
+        self.assertComesIn(lambda: self.openssl("late-0"), "urn:late-0")
+        self.replace(lambda: self.start_responder(signer="impostor"))
+        self.assertTurnedAway(lambda: self.openssl("late-1"), "certificate_unknown", "the OCSP responder did not answer")
+        self.assertIn("is not believed: its answer is not signed by the certificate's issuer",
+                      self.lab.gateway.output(1000))
+
+    def test_A03_a_responder_that_is_silent_keeps_nobody_else_waiting(self):
+        self.check_good()  # its answer is remembered
+        self.replace(lambda: authority.Silent(self.port))
+        waiting = [threading.Thread(target=self.openssl, args=(f"late-{i}",)) for i in (2, 3)]
+        for thread in waiting:
+            thread.start()
+        start, count = time.monotonic(), 0
+        while any(thread.is_alive() for thread in waiting):
+            self.lab.check_good()
+            count += 1
+        self.assertGreater(time.monotonic() - start, 1.5)
+        self.assertGreater(count / (time.monotonic() - start), 10)  # handshakes per second beside those that wait
+        log = self.lab.gateway.output(1000)
+        self.assertIn("cannot be asked", log)
+        self.assertIn("whether the client's certificate has been revoked is not known", log)
+        self.check_good()
+        # while it is known to be silent, nobody waits for it
+        start = time.monotonic()
+        self.assertIn(f"alert number {ALERTS['certificate_unknown']}", self.openssl("late-4"))
+        self.assertLess(time.monotonic() - start, 1.5)
+        self.replace(self.start_responder)
+        self.assertTrue(self.wait_until(lambda: "alert" not in self.openssl("late-5"), 12))
+
+
+class OptionalStatus(OnlineStatus):
+    port, policy = 8889, "optional"
+
+    def test_A03_revoked_is_refused_and_unknown_is_not(self):
+        self.assertTurnedAway(lambda: self.openssl("revoked"), "certificate_revoked",
+                              "has been revoked, says its OCSP responder")
+        for name in ("unknown", "silent"):
+            self.assertComesIn(lambda: self.openssl(name), "urn:" + name)
+        self.responder.stop()
+        self.assertComesIn(lambda: self.openssl("late-0"), "urn:late-0")
+        self.responder = self.start_responder()
+
+
+class Stapling(OnlineStatus):
+    port, policy = 8890, "none"
+
+    @classmethod
+    def prepare(cls):
+        super().prepare()
+        cls.tls.update(certificate=cls.files("server.pem"), key=cls.files("server.key"), ocsp_stapling=True)
+
+    @classmethod
+    def start_responder(cls, good=True):
+        return authority.Responder(cls.files, "server-ca", {cls.server[0]: good}, cls.port)
+
+    def status(self):
+        return self.openssl("good", "-status", "-CAfile", self.files("server-ca.pem"), "-verify_return_error")
+
+    def test_stapled_to_those_who_ask(self):
+        self.assertTrue(self.wait_until(lambda: "OCSP Response Status: successful" in self.status(), 5), self.status())
+        output = self.status()
+        self.assertIn("Cert Status: good", output)
+        self.assertIn("Next Update", output)
+        self.assertIn("Verify return code: 0", output)
+        self.assertNotIn("OCSP response", self.openssl("good"))
+        # gnutls verifies the response itself
+        output = self.gnutls("good", "--x509cafile", self.files("server-ca.pem"), "--verify-hostname",
+                             "gateway.example")
+        self.assertIn("OCSP", output)
+        # and it is kept while the responder is away
+        self.responder.stop()
+        self.assertIn("Cert Status: good", self.status())
+        self.responder = self.start_responder()
+
+
+class NothingToStaple(Stapling):
+    port = 8891
+
+    @classmethod
+    def start_responder(cls, good=False):
+        return super().start_responder(good)
+
+    def test_stapled_to_those_who_ask(self):
+        """A status that is not good is not shown, and the log says what it is."""
+        self.assertTrue(self.wait_until(lambda: "says nothing good of our certificate: it has been revoked"
+                                        in self.lab.gateway.output(1000), 5))
+        self.assertIn("OCSP response: no response sent", self.status())
+        self.check_good()
 
 
 if __name__ == "__main__":

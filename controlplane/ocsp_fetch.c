@@ -1,0 +1,155 @@
+/* See ocsp_fetch.h. */
+#include "controlplane/ocsp_fetch.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <openssl/err.h>
+#include <openssl/http.h>
+#include <openssl/x509v3.h>
+
+char *ocsp_url_of(X509 *certificate)
+{
+	STACK_OF(OPENSSL_STRING) *urls = X509_get1_ocsp(certificate);
+	char *url = sk_OPENSSL_STRING_num(urls) > 0 ? OPENSSL_strdup(sk_OPENSSL_STRING_value(urls, 0)) : NULL;
+
+	X509_email_free(urls);
+	return url;
+}
+
+OCSP_CERTID *ocsp_id_of(X509 *certificate, X509 *issuer)
+{
+	return OCSP_cert_to_id(EVP_sha1(), certificate, issuer);
+}
+
+static void fail(struct ocsp_answer *a, bool unreachable, const char *why)
+{
+	a->status = OCSP_UNANSWERED;
+	a->unreachable = unreachable;
+	snprintf(a->why, sizeof a->why, "%s", why);
+}
+
+/* ---- HTTP */
+
+static BIO *encode(const struct ocsp_question *q)
+{
+	OCSP_REQUEST *request = OCSP_REQUEST_new();
+	OCSP_CERTID *id = OCSP_CERTID_dup(q->id);
+	BIO *out = BIO_new(BIO_s_mem());
+	bool added = request && id && OCSP_request_add0_id(request, id);
+
+	if (!added)
+		OCSP_CERTID_free(id);
+	if (!added || !out || !ASN1_i2d_bio_of(OCSP_REQUEST, i2d_OCSP_REQUEST, out, request)) {
+		BIO_free(out);
+		out = NULL;
+	}
+	OCSP_REQUEST_free(request);
+	return out;
+}
+
+/* Without a proxy, whatever the environment says; TLS would need a certificate that needs a responder. */
+static BIO *post(const char *url, BIO *request, struct ocsp_answer *a)
+{
+	char *host = NULL, *port = NULL, *path = NULL;
+	BIO *response = NULL;
+	int use_ssl = 0;
+
+	if (!OSSL_HTTP_parse_url(url, &use_ssl, NULL, &host, &port, NULL, &path, NULL, NULL) || use_ssl)
+		fail(a, true, "its address is not one of HTTP");
+	else
+		response = OSSL_HTTP_transfer(NULL, host, port, path, 0, "", NULL, NULL, NULL, NULL, NULL, 0,
+					      NULL, "application/ocsp-request", request,
+					      "application/ocsp-response", 1, OCSP_RESPONSE_MAX,
+					      OCSP_TIMEOUT_S, 0);
+	if (!response && !a->why[0])
+		fail(a, true,
+		     ERR_reason_error_string(ERR_peek_last_error())
+			     ? ERR_reason_error_string(ERR_peek_last_error())
+			     : "it does not answer");
+	OPENSSL_free(host);
+	OPENSSL_free(port);
+	OPENSSL_free(path);
+	return response;
+}
+
+/* ---- the answer */
+
+static bool hash_fits(OCSP_BASICRESP *basic)
+{
+	int signature = OBJ_obj2nid(OCSP_resp_get0_tbs_sigalg(basic)->algorithm), hash = NID_undef;
+
+	if (!OBJ_find_sigid_algs(signature, &hash, NULL))
+		return false;
+	return hash != NID_sha1 && hash != NID_md5 && hash != NID_sha224;
+}
+
+static uint32_t seconds_until(const ASN1_GENERALIZEDTIME *until)
+{
+	int days = 0, seconds = 0;
+	int64_t left;
+
+	if (!until)
+		return OCSP_WITHOUT_NEXT_S;
+	if (!ASN1_TIME_diff(&days, &seconds, NULL, until))
+		return 0;
+	left = (int64_t)days * 86400 + seconds;
+	return left <= 0 ? 0 : left < INT32_MAX ? (uint32_t)left : INT32_MAX;
+}
+
+static void read_status(const struct ocsp_question *q, OCSP_BASICRESP *basic, struct ocsp_answer *a)
+{
+	ASN1_GENERALIZEDTIME *revoked, *from, *until;
+	int status, reason;
+
+	if (!hash_fits(basic))
+		fail(a, false, "its answer is signed with a hash that is not enabled");
+	else if (OCSP_basic_verify(basic, q->chain, q->trust, 0) != 1)
+		fail(a, false, "its answer is not signed by the certificate's issuer, nor on its behalf");
+	else if (!OCSP_resp_find_status(basic, q->id, &status, &reason, &revoked, &from, &until))
+		fail(a, false, "its answer is about another certificate");
+	else if (!OCSP_check_validity(from, until, OCSP_SKEW_S, -1))
+		fail(a, false, "its answer is out of date");
+	else {
+		a->status = status == V_OCSP_CERTSTATUS_GOOD      ? OCSP_GOOD
+			    : status == V_OCSP_CERTSTATUS_REVOKED ? OCSP_REVOKED
+								  : OCSP_UNKNOWN;
+		a->valid_s = seconds_until(until);
+	}
+}
+
+static void read_response(const struct ocsp_question *q, BIO *in, struct ocsp_answer *a)
+{
+	OCSP_RESPONSE *response = ASN1_d2i_bio_of(OCSP_RESPONSE, NULL, d2i_OCSP_RESPONSE, in, NULL);
+	int status = response ? OCSP_response_status(response) : -1;
+	OCSP_BASICRESP *basic =
+		status == OCSP_RESPONSE_STATUS_SUCCESSFUL ? OCSP_response_get1_basic(response) : NULL;
+
+	if (!response)
+		fail(a, true, "its answer cannot be read");
+	else if (!basic)
+		fail(a, true, OCSP_response_status_str(status));
+	else
+		read_status(q, basic, a);
+	if (a->status != OCSP_UNANSWERED)
+		a->der_len = i2d_OCSP_RESPONSE(response, &a->der);
+	OCSP_BASICRESP_free(basic);
+	OCSP_RESPONSE_free(response);
+}
+
+void ocsp_fetch(const struct ocsp_question *q, struct ocsp_answer *a)
+{
+	BIO *request = encode(q), *response = NULL;
+
+	memset(a, 0, sizeof *a);
+	ERR_clear_error();
+	if (request)
+		response = post(q->url, request, a);
+	else
+		fail(a, false, "out of memory");
+	if (response)
+		read_response(q, response, a);
+	BIO_free(request);
+	BIO_free(response);
+	ERR_clear_error();
+}

@@ -1,0 +1,25 @@
+/* The status of the gateway's own certificate, for clients that ask for it in the handshake (RFC 6066 8):
+ * fetched from the responder that the certificate names on a thread of its own, fetched anew long before it
+ * ends. While there is none, nothing is stapled, and the log says why.
+ */
+#ifndef CONTROLPLANE_STAPLE_H
+#define CONTROLPLANE_STAPLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "controlplane/errand.h"
+
+struct staple;
+
+/* Main thread. chain_file: the gateway's certificate and its issuer, in PEM. url: where the certificate names
+ * no responder; may be NULL. NULL with a readable end of a sentence in error. errands is borrowed until
+ * staple_free(). */
+struct staple *staple_new(const char *chain_file, const char *url, struct errands *errands, const char *place,
+			  char *error, size_t error_len);
+void staple_free(struct staple *s); /* NULL is fine */
+
+/* Any thread. A copy of the response in DER, allocated with allocate(); NULL: there is none now. */
+uint8_t *staple_copy(struct staple *s, void *(*allocate)(size_t len), size_t *len);
+
+#endif
