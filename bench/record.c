@@ -32,7 +32,7 @@ enum {
 	SLOT = 2432, /* from one record to the next: as in a pool of mbufs with 2 KB of room */
 	BEFORE = 16,
 	DRAWS = 1 << 16,
-	SUBJECTS_MAX = 16,
+	SUBJECTS_MAX = 24,
 	CASES_MAX = 8192,
 	HUGE_PAGE = 2 << 20,
 };

@@ -13,8 +13,8 @@
 #include "crypto/engines.h"
 #include "crypto/known_answer.h"
 
-/* 6 protections x 3 engines x 6 rounds of 64 records, each way: about 10 ms. */
-enum { ENGINES_MAX = 8, BURST = 32, PAYLOAD_LEN = 64, SLOT = 256, ROUNDS = 6, UNUSABLE = -1 };
+/* 6 protections x 4 engines x 6 rounds of 64 records, each way: about 10 ms. */
+enum { ENGINES_MAX = 12, BURST = 32, PAYLOAD_LEN = 64, SLOT = 256, ROUNDS = 6, UNUSABLE = -1 };
 
 struct candidate {
 	const struct record_engine *engine;

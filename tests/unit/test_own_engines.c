@@ -20,8 +20,9 @@
 enum { PAGE = 4096, ROOM = 5 * PAGE, READABLE_BEFORE = 16, EXPLICIT_MAX = 16 };
 enum side { BEGIN, END };
 
-static const struct record_engine *const engines[] = {&engine_vaes, &engine_vaes512, &engine_aesni,
-						      &engine_cbc_ct};
+static const struct record_engine *const engines[] = {
+	&engine_vaes,        &engine_vaes512,   &engine_aesni, &engine_vaes_gcm,
+	&engine_vaes512_gcm, &engine_aesni_gcm, &engine_cbc_ct};
 
 /* A record and its place between two guard pages. */
 struct slot {
