@@ -96,6 +96,11 @@ static inline const char *credential_store_fault(int err)
 	switch (-err) {
 	case EBADMSG:
 		return "has a damaged row for it";
+	case EPROTO:
+		return "has a row for it that a later version wrote";
+	case ENOKEY:
+	case EKEYREJECTED:
+		return "has a row for it whose key is wrapped otherwise";
 	case ETIMEDOUT:
 		return "does not answer in time";
 	case EBUSY:
