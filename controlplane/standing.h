@@ -1,5 +1,5 @@
 /* What each live session stands on: its tenant, and the credential that it was proved with, so that a change
- * of the store finds the sessions that it concerns without a search. About 100 bytes each and a pointer per
+ * of the store finds the sessions that it concerns without a search. About 150 bytes each and a pointer per
  * slot. Control thread.
  *
  *   by credential   chains of a hash table; of a raw public key the first 15 bytes of its digest count, the

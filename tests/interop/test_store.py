@@ -81,6 +81,24 @@ class Changes(store.Case):
             self.assertWorks(client)
         self.assertStranger("changer", KEY)
 
+    def test_A07_two_hundred_replaced_at_once(self):
+        """By one import, and within the second."""
+        listing = os.path.join(self.lab.folder, "many.csv")
+
+        def replace(key):
+            with open(os.open(listing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+                file.write("identity,key\n" + "".join(f"many-{n},{key.hex()}\n" for n in range(200)))
+            self.store.run("psk", "import", listing, "--replace")
+        replace(KEY)
+        sessions = [self.connected(f"many-{n}", KEY) for n in range(200)]
+        replace(OTHER_KEY)
+        start = time.monotonic()
+        for client in sessions:
+            self.assertEnds(client, 5.0)
+        self.assertLess(time.monotonic() - start, 1.5)
+        for client in sessions:
+            client.close()
+
     def test_A07_removed_keep(self):
         self.store.add("keeper", KEY, "keep")
         with self.connected("keeper", KEY, "keep.example") as client:
