@@ -18,8 +18,8 @@ __attribute__((format(printf, 2, 3))) static void add(struct text *t, const char
 	int n;
 
 	va_start(arguments, format);
-	n = vsnprintf(t->at + t->len, LOOKUP_ANSWER_MAX - t->len, format,
-		      arguments); /* NOLINT(clang-analyzer-valist.Uninitialized): it is not */
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is not */
+	n = vsnprintf(t->at + t->len, LOOKUP_ANSWER_MAX - t->len, format, arguments);
 	va_end(arguments);
 	if (n > 0 && (size_t)n < LOOKUP_ANSWER_MAX - t->len)
 		t->len += (size_t)n;
