@@ -299,6 +299,8 @@ static bool socket_open(struct socket_server *s)
 	s->chunk = (uint32_t)size / BYTES_PER_DATAGRAM / RECVMMSG_BATCH * RECVMMSG_BATCH;
 	if (s->chunk > CHUNK_MAX)
 		s->chunk = CHUNK_MAX;
+	if (s->chunk == 0)
+		s->chunk = RECVMMSG_BATCH;
 	return true;
 }
 

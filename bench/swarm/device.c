@@ -15,6 +15,8 @@ enum {
 	COAP_TOKEN = 8,
 	COAP_MIN = COAP_HEADER + COAP_TOKEN + 6 + 1, /* Uri-Path "swarm", payload marker */
 	ALERT_CLOSE_NOTIFY_LEN = 2,
+	EXPIRE_LEAST = 4096, /* devices looked at in one call, and a share of all: a second for millions */
+	EXPIRE_TURNS = 50,
 };
 
 double swarm_share(struct swarm *s)
@@ -319,10 +321,14 @@ void device_receive(struct swarm *s, uint32_t device, uint8_t *bytes, size_t len
 void devices_expire(struct swarm *s, uint64_t now_ns)
 {
 	uint64_t timeout = s->options.answer_timeout_ms * 1000000ULL;
+	uint32_t some = EXPIRE_LEAST + s->options.devices / EXPIRE_TURNS;
 
-	for (uint32_t i = 0; i < s->options.devices && !s->options.no_answers; i++) {
-		struct device *d = &s->devices[i];
+	if (some > s->options.devices)
+		some = s->options.devices;
+	for (uint32_t i = 0; i < some && !s->options.no_answers; i++) {
+		struct device *d = &s->devices[s->expired_to];
 
+		s->expired_to = s->expired_to + 1 == s->options.devices ? 0 : s->expired_to + 1;
 		if (d->state == DEVICE_READY && d->sent_ns != 0 && now_ns - d->sent_ns > timeout)
 			answered(s, d, now_ns, false);
 	}

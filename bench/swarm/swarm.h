@@ -95,11 +95,12 @@ struct swarm {
 	struct shakes *shakes;
 	struct record_choice choice;
 	struct record_crypto *crypto;
-	uint32_t started;  /* devices [0, started) have begun their first handshake */
-	uint32_t cursor;   /* device that sends next */
-	uint32_t waiting;  /* requests without an answer */
-	uint32_t finished; /* devices done or refused */
-	uint32_t ready;    /* devices with a session */
+	uint32_t started;    /* devices [0, started) have begun their first handshake */
+	uint32_t cursor;     /* device that sends next */
+	uint32_t expired_to; /* device that devices_expire() looks at next */
+	uint32_t waiting;    /* requests without an answer */
+	uint32_t finished;   /* devices done or refused */
+	uint32_t ready;      /* devices with a session */
 	uint64_t random;
 	uint64_t start_ns, end_ns;
 	uint64_t records_from_ns; /* 0: requests have not begun */
@@ -125,7 +126,8 @@ void device_failed(struct swarm *s, uint32_t device);
 unsigned devices_send(struct swarm *s, uint64_t now_ns);
 /* A datagram for a device that has a session. */
 void device_receive(struct swarm *s, uint32_t device, uint8_t *bytes, size_t len, uint64_t now_ns);
-/* Requests whose answer is overdue are counted as lost; called now and then. */
+/* Requests whose answer is overdue are counted as lost; called every 20 ms, looks at some devices each time.
+ */
 void devices_expire(struct swarm *s, uint64_t now_ns);
 void devices_close(struct swarm *s);
 
