@@ -392,9 +392,8 @@ static void test_malformed_lists(void **state)
 
 static void test_anchors_that_cannot_be_read(void **state)
 {
-	static const char *const texts[] = {"", "hello\n",
-					    "-----BEGIN CERTIFICATE-----\nAAAA\n"
-					    "-----END CERTIFICATE-----\n"};
+	static const char no_certificate[] = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+	static const char *const texts[] = {"", "hello\n", no_certificate};
 	char error[256];
 
 	for (int i = 0; i < 3; i++) {
