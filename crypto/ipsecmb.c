@@ -145,6 +145,18 @@ static void ccm_run(struct ipsecmb *w, struct record_op **ops, unsigned count, b
 
 #else
 
+/* From 1.4 on a job of the asynchronous burst must be told what it is, when all else has been filled in. */
+#if IMB_VERSION_NUM >= IMB_VERSION(1, 4, 0)
+static void job_prepare(IMB_MGR *m, IMB_JOB *job)
+{
+	(void)imb_set_session(m, job);
+}
+#else
+static void job_prepare(IMB_MGR *m, IMB_JOB *job)
+{
+}
+#endif
+
 static void ccm_run(struct ipsecmb *w, struct record_op **ops, unsigned count, bool open)
 {
 	IMB_MGR *m = w->best[CCM];
@@ -160,6 +172,7 @@ static void ccm_run(struct ipsecmb *w, struct record_op **ops, unsigned count, b
 
 			ccm_lane_fill(m, &w->lane[i], ops[i], len);
 			ccm_job_fill(jobs[j], &w->lane[i], ops[i], len, open);
+			job_prepare(m, jobs[j]);
 		}
 		finished += IMB_SUBMIT_BURST_NOCHECK(m, got, jobs);
 	}

@@ -168,7 +168,6 @@ struct growth {
 
 static inline void group_add(struct group *g, struct growth *growth, struct record_op *op, unsigned blocks)
 {
-	growth->mixed |= op->protection ^ growth->protection;
 	growth->disorder |= (int32_t)blocks - growth->last_blocks;
 	growth->last_blocks = (int32_t)blocks;
 	g->op[growth->count] = op;
@@ -201,8 +200,11 @@ static void run_one(struct record_crypto *crypto, struct group *g, bool open)
 /* Moves record i to where it stands among those that are left. */
 static void group_add_later(struct group *g, struct growth *growth, unsigned i)
 {
+	uint8_t protection = g->op[i]->protection;
+
 	if (growth->count == 0)
-		growth->protection = g->op[i]->protection;
+		growth->protection = protection;
+	growth->mixed |= protection ^ growth->protection;
 	group_add(g, growth, g->op[i], g->blocks[i]);
 }
 
@@ -253,15 +255,13 @@ static void open_refuse(struct record_op *op)
 	op->payload_len = 0;
 }
 
-/* Takes a record in unless its length is one that no record has. */
-static inline void open_take(const struct record_crypto *crypto, struct group *g, struct growth *growth,
-			     struct record_op *op)
+/* Takes a record in unless its length is one that no record of this shape has. */
+static inline void open_take(struct group *g, struct growth *growth, struct record_op *op, struct shape shape)
 {
-	const struct shape *shape = &crypto->shape[op->protection];
-	uint32_t more = op->fragment_len - shape->least; /* wraps to what is too much */
-	uint32_t text = more + shape->least_text;
+	uint32_t more = op->fragment_len - shape.least; /* wraps to what is too much */
+	uint32_t text = more + shape.least_text;
 
-	if (__builtin_expect((more > shape->more) | ((text & shape->remainder) != 0) |
+	if (__builtin_expect((more > shape.more) | ((text & shape.remainder) != 0) |
 				     (op->cid_len > RECORD_CID_MAX),
 			     0)) {
 		op->ok = false;
@@ -278,8 +278,14 @@ void record_open_burst(struct record_crypto *crypto, struct record_op *ops, unsi
 	struct group g;
 
 	always_assert(count <= RECORD_BURST_MAX);
-	for (unsigned i = 0; i < count; i++)
-		open_take(crypto, &g, &growth, &ops[i]);
+	for (unsigned i = 0; i < count;) {
+		uint8_t protection = ops[i].protection; /* mostly that of all */
+		struct shape shape = crypto->shape[protection];
+
+		growth.mixed |= protection ^ growth.protection;
+		for (; i < count && ops[i].protection == protection; i++)
+			open_take(&g, &growth, &ops[i], shape);
+	}
 	group_close(&g, &growth);
 	run(crypto, &g, true);
 	for (unsigned i = 0; i < count; i++) {
@@ -316,6 +322,7 @@ void record_seal_burst(struct record_crypto *crypto, struct record_op *ops, unsi
 			iv_source_take(&crypto->iv, op->fragment);
 		if (op->cid_len)
 			op->fragment[op->payload_offset + op->payload_len++] = op->type;
+		growth.mixed |= op->protection ^ growth.protection;
 		group_add(&g, &growth, op, (op->payload_len + BLOCK - 1U) / BLOCK);
 	}
 	group_close(&g, &growth);
