@@ -8,10 +8,9 @@
 
 enum { ALERT_WARNING = 1, ALERT_FATAL = 2, ALERT_CLOSE_NOTIFY = 0, ALERT_NO_RENEGOTIATION = 100 };
 enum { HANDSHAKE_CLIENT_HELLO = 1, HANDSHAKE_FINISHED = 20 };
-enum {
-	RING_AHEAD =
-		1024, /* bytes: some messages, as long as the consumer's core takes to let go of a line */
-};
+/* The ring's lines are asked for so far ahead of the writing, as long as the consumer's core takes to let go
+ * of one; not those of messages of more lines, which the copying fetches as quickly. */
+enum { RING_AHEAD = 1024, RING_LINES = 8 };
 
 /* RFC 9146 3: once negotiated, protected records carry the CID, and no others do. */
 static enum record_verdict check(const struct session_rx *rx, const struct record *r)
@@ -127,6 +126,7 @@ static enum record_verdict deliver_data(struct worker *w, const struct inbound *
 {
 	struct session_tx *tx = session_tx(w->sessions, in->slot);
 	struct sluice_data *data;
+	unsigned lines;
 
 	if (unlikely(!w->uplink))
 		return RECORD_DROP_NO_CONSUMER;
@@ -135,7 +135,8 @@ static enum record_verdict deliver_data(struct worker *w, const struct inbound *
 	data = uplink_data_reserve(w->uplink, op->payload_len);
 	if (unlikely(!data))
 		return RECORD_DROP_RING_FULL;
-	spsc_prefetch(&w->uplink->up, RING_AHEAD, 2);
+	lines = 1 + (op->payload_len + SPSC_ALIGN - 1U) / SPSC_ALIGN;
+	spsc_prefetch(&w->uplink->up, RING_AHEAD, lines <= RING_LINES ? lines : 2);
 	data->ref.index = in->slot;
 	data->ref.generation = session_rx(w->sessions, in->slot)->generation;
 	data->ref.worker = w->index;
