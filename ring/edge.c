@@ -140,6 +140,42 @@ static enum edge_verdict judge_onem2m(const struct sluice_session_up *up, const 
 	return named ? EDGE_PASS : EDGE_FROM;
 }
 
+static bool has(const uint8_t *text, size_t len, char c)
+{
+	return len > 0 && memchr(text, c, len) != NULL;
+}
+
+/* A backend may join the options into a URI and take that apart again (RFC 7252 6.5, 6.4). One that forgets
+ * to escape what is inside an option finds parameters there that are none. */
+static bool hides_a_parameter(const struct coap_option *query)
+{
+	const uint8_t *equals = query->len > 0 ? memchr(query->value, '=', query->len) : NULL;
+	size_t name_len = equals != NULL ? (size_t)(equals - query->value) : query->len;
+
+	return has(query->value, query->len, '&') || has(query->value, name_len, '%');
+}
+
+/* The same for a segment of the path in which a query begins, in clear or escaped. */
+static bool hides_a_query(const struct coap_option *segment)
+{
+	for (size_t i = 0; i + 3 <= segment->len; i++) {
+		const uint8_t *at = segment->value + i;
+
+		if (at[0] == '%' && at[1] == '3' && (at[2] == 'f' || at[2] == 'F'))
+			return true;
+	}
+	return has(segment->value, segment->len, '?');
+}
+
+static bool query_allowed(const struct sluice_session_up *up, const struct coap_option *query)
+{
+	if (hides_a_parameter(query))
+		return false;
+	if (query->len < 3 || memcmp(query->value, "ep=", 3) != 0)
+		return true;
+	return is_identity(up, query->value + 3, query->len - 3);
+}
+
 /* Whatever the method and the path: both may be spelled in many ways, the parameter in one. */
 static enum edge_verdict judge_lwm2m(const struct sluice_session_up *up, const struct coap_message *request)
 {
@@ -148,8 +184,9 @@ static enum edge_verdict judge_lwm2m(const struct sluice_session_up *up, const s
 	while (coap_option_next(request, &option)) {
 		if (option.number == COAP_PROXY_URI)
 			return EDGE_PROXY;
-		if (option.number == COAP_URI_QUERY && option.len >= 3 &&
-		    memcmp(option.value, "ep=", 3) == 0 && !is_identity(up, option.value + 3, option.len - 3))
+		if (option.number == COAP_URI_QUERY && !query_allowed(up, &option))
+			return EDGE_ENDPOINT;
+		if (option.number == COAP_URI_PATH && hides_a_query(&option))
 			return EDGE_ENDPOINT;
 	}
 	return EDGE_PASS;
@@ -181,7 +218,7 @@ static const struct {
 } answers[EDGE_VERDICTS_COUNT] = {
 	[EDGE_UNPROVEN] = {COAP_FORBIDDEN, "this session has no identity to ask under"},
 	[EDGE_FROM] = {COAP_FORBIDDEN, "oneM2M-FR is not the identity of this session"},
-	[EDGE_ENDPOINT] = {COAP_BAD_REQUEST, "ep is not the endpoint name of this session"},
+	[EDGE_ENDPOINT] = {COAP_BAD_REQUEST, "ep is not plainly the endpoint name of this session"},
 	[EDGE_PROXY] = {COAP_PROXYING_NOT_SUPPORTED, "no Proxy-Uri here"},
 };
 

@@ -232,6 +232,29 @@ static void a_device_registers_its_own_endpoint(void **state)
 	assert_int_equal(judge_query(&who, "rd", "epn=urn:dev:2"), EDGE_PASS);
 }
 
+/* From a server that makes one URI of all options, and reads it again. */
+static void a_parameter_cannot_hide_in_another_option(void **state)
+{
+	static const char *const queries[] = {"lt=60&ep=urn:dev:2", "&ep=urn:dev:2",   "ep=urn:dev:1&",
+					      "%65p=urn:dev:2",     "e%70=urn:dev:2",  "ep%3durn:dev:2",
+					      "b%26ep=urn:dev:2",   "ep=urn:dev:1&b=U"};
+	static const char *const paths[] = {"rd?ep=urn:dev:2", "?", "rd%3fep=urn:dev:2", "rd%3F", "r%3%3f"};
+	struct up_builder who;
+
+	(void)state;
+	up_begin(&who, SLUICE_IDENTITY_LWM2M_ENDPOINT);
+	up_text(&who, SLUICE_FIELD_IDENTITY, "urn:dev:1");
+	up_text(&who, SLUICE_FIELD_IDENTITY, "urn:dev:1&");
+	for (size_t i = 0; i < sizeof(queries) / sizeof(queries[0]); i++)
+		assert_int_equal(judge_query(&who, "rd", queries[i]), EDGE_ENDPOINT);
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
+		assert_int_equal(judge_query(&who, paths[i], "ep=urn:dev:1"), EDGE_ENDPOINT);
+	/* what only looks like it */
+	assert_int_equal(judge_query(&who, "rd%3", "ep=urn:dev:1"), EDGE_PASS);
+	assert_int_equal(judge_query(&who, "%3e", "lt=6%30"), EDGE_PASS);
+	assert_int_equal(judge_query(&who, "", ""), EDGE_PASS);
+}
+
 static void a_query_cannot_hide_in_a_proxy_uri(void **state)
 {
 	struct request r = BEGIN("\x40\x02\x00\x01");
@@ -358,6 +381,7 @@ int main(void)
 		cmocka_unit_test(both_of_two_names_must_be_right),
 		cmocka_unit_test(a_cse_relays_but_is_no_local_ae),
 		cmocka_unit_test(a_device_registers_its_own_endpoint),
+		cmocka_unit_test(a_parameter_cannot_hide_in_another_option),
 		cmocka_unit_test(a_query_cannot_hide_in_a_proxy_uri),
 		cmocka_unit_test(the_name_of_a_credential_stands_for_an_identity),
 		cmocka_unit_test(nothing_passes_without_a_proof),
