@@ -129,12 +129,7 @@ static int find_by_key(const struct tls *tls, const struct raw_key *key, struct 
 	proof->id_len = (uint8_t)strlen(name);
 	memcpy(proof->id, name, proof->id_len);
 	proof->registered = id;
-	if (proof->registree.identities_count == 0) {
-		uint64_t version = proof->registree.version;
-
-		registree_by_credential(&proof->registree, proof->id, proof->id_len);
-		proof->registree.version = version;
-	}
+	proof_name_key(proof);
 	return 1;
 }
 

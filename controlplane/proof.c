@@ -15,6 +15,17 @@ void registree_by_credential(struct registree *r, const uint8_t *id, size_t id_l
 	memcpy(r->identities[0], id, len);
 }
 
+void proof_name_key(struct proof *proof)
+{
+	struct registree *r = &proof->registree;
+	uint64_t version = r->version;
+
+	if (r->identities_count > 0)
+		return;
+	registree_by_credential(r, proof->id, proof->id_len);
+	r->version = version;
+}
+
 uint8_t *session_up_field(uint8_t *at, uint16_t type, const void *bytes, size_t len)
 {
 	uint16_t header[2] = {type, (uint16_t)len};

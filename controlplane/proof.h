@@ -30,6 +30,10 @@ struct proof {
  */
 void registree_by_credential(struct registree *r, const uint8_t *id, size_t id_len);
 
+/* The same for a raw public key whose row names no identity: it stands for itself, under proof->id, in the
+ * version of that row. Nothing when the row names one. */
+void proof_name_key(struct proof *proof);
+
 /* Writes one field, { type, length, bytes }, padded to 4 bytes; none for no bytes. Returns what is behind it.
  */
 uint8_t *session_up_field(uint8_t *at, uint16_t type, const void *bytes, size_t len);

@@ -302,10 +302,12 @@ static int prove(const struct tls *tls, const struct issued *issued, struct proo
 	}
 	p->credential = issued->kind;
 	p->registered = issued->id;
-	if (issued->kind == SLUICE_CREDENTIAL_RPK)
-		drop_name(&p->registered);
 	p->id_len = issued->id.name_len;
 	memcpy(p->id, issued->id.name, issued->id.name_len);
+	if (issued->kind == SLUICE_CREDENTIAL_RPK) {
+		drop_name(&p->registered);
+		proof_name_key(p);
+	}
 	*proof = p;
 	return 1;
 }

@@ -23,6 +23,7 @@ static struct {
 	uint8_t key[PSK_KEY_MAX];
 	uint8_t key_len;
 	uint64_t version;
+	const char *endpoint; /* of a raw public key; NULL: it stands for itself */
 	unsigned asked;
 } row;
 
@@ -52,6 +53,12 @@ static int find_row(void *store, const struct credential_id *id, struct registre
 		return 0;
 	memset(out, 0, sizeof *out);
 	out->version = row.version;
+	out->kind = SLUICE_IDENTITY_CREDENTIAL;
+	if (row.endpoint) {
+		out->kind = SLUICE_IDENTITY_LWM2M_ENDPOINT;
+		out->identities_count = 1;
+		strcpy(out->identities[0], row.endpoint);
+	}
 	return 1;
 }
 
@@ -203,6 +210,14 @@ static void it_is_of_one_tenant_and_one_suite(void **state)
 	assert_int_equal(row.asked, 0);
 }
 
+static void is_one_identity(const struct registree *r, enum sluice_identity_kind kind, const char *text)
+{
+	assert_int_equal(r->kind, kind);
+	assert_int_equal(r->identities_count, 1);
+	assert_string_equal(r->identities[0], text);
+	assert_int_equal(r->version, 77);
+}
+
 static void a_raw_public_key(void **state)
 {
 	struct proof *out;
@@ -219,6 +234,11 @@ static void a_raw_public_key(void **state)
 	assert_int_equal(out->id_len, 10);
 	assert_memory_equal(out->id, "ni:///key1", 10);
 	assert_memory_equal(&out->registered, &proof.registered, sizeof proof.registered);
+	is_one_identity(&out->registree, SLUICE_IDENTITY_CREDENTIAL, "ni:///key1"); /* as in the handshake */
+	free(out);
+	row.endpoint = "urn:dev:1";
+	assert_int_equal(judge(NOW_S, &out), 1);
+	is_one_identity(&out->registree, SLUICE_IDENTITY_LWM2M_ENDPOINT, "urn:dev:1");
 	free(out);
 	row.version++;
 	assert_int_equal(verdict(NOW_S), 0);
