@@ -4,6 +4,7 @@
 import http.client
 import json
 import os
+import shutil
 import socket
 import statistics
 import subprocess
@@ -62,6 +63,8 @@ class Case(lab.Case):
 
     @classmethod
     def setUpClass(cls):
+        if not shutil.which("redis-server"):
+            raise unittest.SkipTest("redis-server is not installed")
         cls.folder = tempfile.mkdtemp(prefix="redis-")
         cls.redis = Server(cls.folder)
         cls.sluicectl = os.path.abspath(os.path.join(os.environ.get("SLUICE_BUILD", "build"), "controlplane",
@@ -432,15 +435,15 @@ class FileBeforeRedis(Case):
     def test_the_file_does_not_need_redis(self):
         """Slow: later by the time-out at most; away: as ever. Those in Redis are refused meanwhile."""
         time.sleep(COLD_S)
-        self.redis.do("CLIENT", "PAUSE", "3000", "ALL")
+        self.redis.do("CLIENT", "PAUSE", "6000", "ALL")
         began = time.monotonic()
         self.assertEqual(self.connect_with(b"filed", lab.METER_KEY), b"ping")
-        self.assertLess(time.monotonic() - began, 2.0)
+        self.assertLess(time.monotonic() - began, 4.0)
         self.redis.stop()
         time.sleep(COLD_S)
         began = time.monotonic()
         self.assertEqual(self.connect_with(b"filed", lab.METER_KEY), b"ping")
-        self.assertLess(time.monotonic() - began, 2.0)
+        self.assertLess(time.monotonic() - began, 4.0)
         self.assertEqual(self.alert_of(lab.METER, lab.METER_KEY), "internal_error")
         self.redis.start()
         self.assertTrue(self.wait_until(lambda: self.gets_in(lab.METER, lab.METER_KEY)))

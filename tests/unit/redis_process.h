@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { REDIS_START_MS = 20000 };
+enum { REDIS_START_MS = 20000, TEST_SKIPPED = 77 };
 
 struct redis_process {
 	const char *program;
@@ -30,6 +30,20 @@ static inline bool redis_process_answers(const struct redis_process *r)
 	return good;
 }
 
+/* False: it is not on PATH, and the test is to be skipped. */
+static inline bool redis_process_there(const char *program)
+{
+	pid_t pid = fork();
+	int status = 0;
+
+	if (pid == 0) {
+		if (freopen("/dev/null", "w", stdout))
+			execlp(program, "redis-server", "--version", (char *)NULL);
+		_exit(127);
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+}
+
 /* It has `password` from the start. Ends with the test. False with a line on stderr. */
 static inline bool redis_process_start(struct redis_process *r)
 {
@@ -39,8 +53,8 @@ static inline bool redis_process_start(struct redis_process *r)
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (!freopen("/dev/null", "w", stdout))
 			_exit(127);
-		execl(r->program, "redis-server", "--port", "0", "--unixsocket", r->socket, "--save", "",
-		      "--appendonly", "no", r->password ? "--requirepass" : NULL, r->password, (char *)NULL);
+		execlp(r->program, "redis-server", "--port", "0", "--unixsocket", r->socket, "--save", "",
+		       "--appendonly", "no", r->password ? "--requirepass" : NULL, r->password, (char *)NULL);
 		_exit(127);
 	}
 	for (int i = 0; i < REDIS_START_MS / 10 && r->pid > 0 && waitpid(r->pid, NULL, WNOHANG) == 0; i++) {

@@ -344,6 +344,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	free(program);
+	if (argc > 2 && !redis_process_there(argv[2]))
+		return TEST_SKIPPED;
 	servers[0].program = servers[1].program = argv[2];
 	if (argc > 2)
 		return cmocka_run_group_tests(redis, make_directory, remove_directory);
