@@ -131,11 +131,12 @@ bool revoke_turn(struct control *c);
 /* Answers have come from a store that answers later; they are told in this turn alone. */
 void revoke_answered(struct control *c);
 uint64_t revoke_deadline(const struct control *c);
-/* A session has come of this handshake, and its worker knows of it. */
+/* A session has come of this handshake, and its worker knows of it. It ends again when there is no memory to
+ * note what it stands on. */
 void revoke_established(struct control *c, struct association *a, const struct attempt *attempt);
 /* Ends a session that is up: close_notify to the device, SESSION_DOWN to the application. Nothing when that
- * has been asked for already. */
-void revoke_end(struct control *c, struct standing *s, enum sluice_reason reason);
+ * has been asked for already. False when out of memory: it then stays what it was, to be ended later. */
+bool revoke_end(struct control *c, struct standing *s, enum sluice_reason reason);
 
 /* application.c: who attaches to the ring, and what it is told. */
 int application_open(struct control *c, char *error, size_t error_len);

@@ -23,14 +23,24 @@ enum {
 	LEAVERS_PER_TURN = 4096,
 };
 
-void revoke_end(struct control *c, struct standing *s, enum sluice_reason reason)
+static bool send_remove(struct control *c, struct sluice_ref ref, enum sluice_reason reason)
 {
-	struct mail_ended mail = {.ref = standing_ref(s), .reason = (uint16_t)reason};
+	struct mail_ended mail = {.ref = ref, .reason = (uint16_t)reason};
 
-	if (!standing_give_up(s))
-		return;
-	if (outbox_send(&c->outboxes[mail.ref.worker], MAIL_REMOVE, &mail, sizeof mail, NULL, 0))
-		log_write(LOG_LEVEL_ERROR, "out of memory: a session is not ended");
+	if (outbox_send(&c->outboxes[ref.worker], MAIL_REMOVE, &mail, sizeof mail, NULL, 0) == 0)
+		return true;
+	log_write(LOG_LEVEL_ERROR, "out of memory: a session is not ended");
+	return false;
+}
+
+bool revoke_end(struct control *c, struct standing *s, enum sluice_reason reason)
+{
+	if (standing_given_up(s))
+		return true;
+	if (!send_remove(c, standing_ref(s), reason))
+		return false;
+	(void)standing_give_up(s);
+	return true;
 }
 
 static void carry_out(struct control *c, struct standing *s)
@@ -39,7 +49,8 @@ static void carry_out(struct control *c, struct standing *s)
 
 	switch (tenant->credential_removed) {
 	case CONFIG_CREDENTIAL_REMOVED_DROP:
-		revoke_end(c, s, SLUICE_REASON_CREDENTIAL_GONE);
+		if (!revoke_end(c, s, SLUICE_REASON_CREDENTIAL_GONE))
+			standing_leave(s, c->now_ns, 0); /* the next turn tries again */
 		break;
 	case CONFIG_CREDENTIAL_REMOVED_KEEP:
 		break;
@@ -195,7 +206,8 @@ static void end_leavers(struct control *c, uint64_t elapsed_ns)
 
 		while (ended < LEAVERS_PER_TURN &&
 		       (s = standings_leaver(c->standings, i, c->now_ns, elapsed_ns))) {
-			revoke_end(c, s, SLUICE_REASON_CREDENTIAL_GONE);
+			if (!revoke_end(c, s, SLUICE_REASON_CREDENTIAL_GONE))
+				return; /* it is the first again next time */
 			ended++;
 		}
 	}
@@ -250,10 +262,13 @@ void revoke_established(struct control *c, struct association *a, const struct a
 
 	a->standing = standing_add(c->standings, association_up(a)->ref, tenant->place,
 				   proof ? &proof->registered : &none, proof ? proof->registree.version : 0);
-	if (!a->standing)
+	if (!a->standing) { /* no later removal would find it */
+		(void)send_remove(c, association_up(a)->ref, SLUICE_REASON_EVICTED);
 		return;
-	if (tenant->sessions_max && standings_count(c->standings, tenant->place) > tenant->sessions_max)
-		revoke_end(c, standings_oldest(c->standings, tenant->place), SLUICE_REASON_EVICTED);
+	}
+	while (tenant->sessions_max && standings_count(c->standings, tenant->place) > tenant->sessions_max &&
+	       revoke_end(c, standings_oldest(c->standings, tenant->place), SLUICE_REASON_EVICTED))
+		;
 	/* A change that was read while the handshake was under way concerned nobody then. */
 	if (c->revoke.changed_ns >= attempt->started_ns)
 		check_one(c, a->standing);

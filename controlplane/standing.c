@@ -114,6 +114,11 @@ struct standing *standing_add(struct standings *ss, struct sluice_ref ref, unsig
 	return s;
 }
 
+bool standing_given_up(const struct standing *s)
+{
+	return !s->is_aged;
+}
+
 bool standing_give_up(struct standing *s)
 {
 	bool first = s->is_aged;

@@ -38,6 +38,8 @@ struct standing *standings_next(const struct standings *ss, const struct credent
 uint32_t standings_count(const struct standings *ss, unsigned tenant);
 struct standing *standings_oldest(const struct standings *ss, unsigned tenant);
 
+/* Has its end been asked for? */
+bool standing_given_up(const struct standing *s);
 /* The end of this session has been asked for: it is no more found by what stands here. True the first time.
  */
 bool standing_give_up(struct standing *s);
