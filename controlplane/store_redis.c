@@ -50,6 +50,7 @@ struct query {
 	struct redis_store *store;
 	struct lookup *lookup; /* NULL: nobody waits any more */
 	uint64_t sent_ns;
+	unsigned keys_count; /* that it asks for: so many elements does its answer have */
 };
 
 /* ---- look-ups */
@@ -81,6 +82,7 @@ static void make_keys(struct keys *keys, const struct credential_id *id)
 	}
 }
 
+/* reply: one element per key, as many as make_keys() made. */
 static void take_row(struct redis_store *s, struct lookup *l, const redisReply *reply)
 {
 	int result = 0;
@@ -112,7 +114,7 @@ static void take_lookup_reply(redisAsyncContext *ac, void *answer, void *context
 
 	if (good)
 		note_wait(s, q->sent_ns);
-	if (q->lookup && good && reply->type == REDIS_REPLY_ARRAY)
+	if (q->lookup && good && reply->type == REDIS_REPLY_ARRAY && reply->elements == q->keys_count)
 		take_row(s, q->lookup, reply);
 	else if (q->lookup && reply)
 		lookup_answer(s->lookups, q->lookup, -EIO, NULL, 0, s->now_ns);
@@ -141,7 +143,7 @@ static bool send_lookup(struct redis_store *s, struct lookup *l)
 		argv[2 + i] = (const char *)keys.bytes[i];
 		lens[2 + i] = keys.lens[i];
 	}
-	*q = (struct query){.store = s, .lookup = l, .sent_ns = s->now_ns};
+	*q = (struct query){.store = s, .lookup = l, .sent_ns = s->now_ns, .keys_count = keys.count};
 	if (!redis_link_send(s->link, take_lookup_reply, q, 2 + (int)keys.count, argv, lens)) {
 		free(q);
 		return false;
