@@ -118,6 +118,17 @@ static void read_status(const struct ocsp_question *q, OCSP_BASICRESP *basic, st
 	}
 }
 
+/* RFC 6960 4.2.1. tryLater and internalError are the responder's own trouble, and everybody's. The others are
+ * about this question alone: a responder without a record of one certificate says `unauthorized` (RFC 5019
+ * 2.2.3) and speaks of all others. */
+static void read_refusal(int status, struct ocsp_answer *a)
+{
+	char why[OCSP_WHY_MAX];
+
+	snprintf(why, sizeof why, "it refuses to answer: %s", OCSP_response_status_str(status));
+	fail(a, status == OCSP_RESPONSE_STATUS_TRYLATER || status == OCSP_RESPONSE_STATUS_INTERNALERROR, why);
+}
+
 static void read_response(const struct ocsp_question *q, BIO *in, struct ocsp_answer *a)
 {
 	OCSP_RESPONSE *response = ASN1_d2i_bio_of(OCSP_RESPONSE, NULL, d2i_OCSP_RESPONSE, in, NULL);
@@ -125,10 +136,10 @@ static void read_response(const struct ocsp_question *q, BIO *in, struct ocsp_an
 	OCSP_BASICRESP *basic =
 		status == OCSP_RESPONSE_STATUS_SUCCESSFUL ? OCSP_response_get1_basic(response) : NULL;
 
-	if (!response)
-		fail(a, true, "its answer cannot be read");
+	if (response && status != OCSP_RESPONSE_STATUS_SUCCESSFUL)
+		read_refusal(status, a);
 	else if (!basic)
-		fail(a, true, OCSP_response_status_str(status));
+		fail(a, true, "its answer cannot be read");
 	else
 		read_status(q, basic, a);
 	if (a->status != OCSP_UNANSWERED)

@@ -37,7 +37,7 @@ struct ocsp_answer {
 	uint32_t valid_s; /* from now, until nextUpdate */
 	uint8_t *der;     /* the response; the caller frees it with OPENSSL_free() */
 	int der_len;
-	bool unreachable;       /* the network or the responder, rather than what it said */
+	bool unreachable;       /* the network or the responder, rather than what it said of this one */
 	char why[OCSP_WHY_MAX]; /* with OCSP_UNANSWERED: the end of a sentence */
 };
 
