@@ -32,6 +32,7 @@ struct lists {
 	struct trust *trust;
 	bool expired_too;
 	char place[PLACE_MAX];
+	bool unpublished; /* what was read last does not hold yet */
 	unsigned count;
 	struct list_file files[];
 };
@@ -240,7 +241,9 @@ static uint64_t look(struct errand *e, uint64_t now_ns)
 				  f->path, why);
 		log_expiry(l, f);
 	}
-	if (changed && publish(l))
+	if (changed || l->unpublished)
+		l->unpublished = publish(l) != 0;
+	if (changed && l->unpublished)
 		log_write(LOG_LEVEL_ERROR, "%scrls: out of memory: what was read anew does not hold yet",
 			  l->place);
 	return now_ns + LOOK_NS;

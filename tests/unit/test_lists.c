@@ -24,6 +24,20 @@ static struct trust *trust;
 static struct errands *errands;
 static char directory[] = "/tmp/sluice-lists-XXXXXX";
 
+/* Memory that runs out while lists are published: so many calls fail. */
+static _Atomic int failures;
+int __real_X509_STORE_add_crl(X509_STORE *store, X509_CRL *crl);
+int __wrap_X509_STORE_add_crl(X509_STORE *store, X509_CRL *crl);
+
+int __wrap_X509_STORE_add_crl(X509_STORE *store, X509_CRL *crl)
+{
+	if (failures > 0) {
+		failures--;
+		return 0;
+	}
+	return __real_X509_STORE_add_crl(store, crl);
+}
+
 static const char *path(const char *name)
 {
 	static char paths[4][96];
@@ -145,6 +159,28 @@ static void test_changes(void **state)
 	write_list("root", &root, 0, DAY_S, 0);
 	assert_true(becomes(&bad, NULL));
 	assert_string_equal(verdict_on(&below), "certificate_revoked");
+	lists_free(l);
+	trust_free(trust);
+	trust = trust_new(path("anchors"), (char[256]){0}, 256);
+}
+
+/* What could not be published holds as soon as it can, without another change of the file. */
+static void test_out_of_memory(void **state)
+{
+	struct lists *l;
+
+	write_list("root", &root, 0, DAY_S, 0);
+	l = lists_of("root", NULL, false);
+	assert_non_null(l);
+	failures = 2; /* looks, as there is one list */
+	write_list("root", &root, BAD, DAY_S, 0);
+	for (int i = 0; i < 100 && failures > 0; i++) {
+		assert_null(verdict_on(&bad));
+		usleep(50000);
+	}
+	assert_int_equal(failures, 0);
+	assert_true(becomes(&bad, "certificate_revoked"));
+	assert_null(verdict_on(&good));
 	lists_free(l);
 	trust_free(trust);
 	trust = trust_new(path("anchors"), (char[256]){0}, 256);
@@ -274,9 +310,9 @@ static int tear_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_revoked), cmocka_unit_test(test_changes),
-		cmocka_unit_test(test_expired), cmocka_unit_test(test_wrong_signatures),
-		cmocka_unit_test(test_errands),
+		cmocka_unit_test(test_revoked),          cmocka_unit_test(test_changes),
+		cmocka_unit_test(test_out_of_memory),    cmocka_unit_test(test_expired),
+		cmocka_unit_test(test_wrong_signatures), cmocka_unit_test(test_errands),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
