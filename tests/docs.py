@@ -20,7 +20,7 @@ def faults_of(cell, page, line):
                 yield f'{page}:{line}: there is no tests/{name[1]}'
             elif name[2] and not re.search(rf'\b{name[2]}\b', text):
                 yield f'{page}:{line}: there is no {name[2]} in tests/{name[1]}'
-        elif re.fullmatch(r'test_\w+', word):
+        elif re.fullmatch(r'test_\w+', word) or (text and re.fullmatch(r'[A-Z]\w+', word)):
             if text is None or not re.search(rf'\b{word}\b', text):
                 yield f'{page}:{line}: there is no {word} in the file named before it'
         elif re.fullmatch(r'[\w/.-]+\.[ch]', word) or re.fullmatch(r'\w+/', word):
