@@ -85,9 +85,12 @@ const char *tls_error_text(int wolfssl_error)
 enum { NETWORK_THREADS = 8 };
 static struct errands *files, *network;
 static int answers_fd = -1;
+static unsigned users;
 
 int tls_global_init(void)
 {
+	if (users++ > 0)
+		return 0;
 	chain_global_init();
 	files = errands_new(1);
 	network = errands_new(NETWORK_THREADS);
@@ -97,6 +100,8 @@ int tls_global_init(void)
 
 void tls_global_fini(void)
 {
+	if (users == 0 || --users > 0)
+		return;
 	errands_free(files);
 	errands_free(network);
 	if (answers_fd >= 0)

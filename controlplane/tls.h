@@ -59,7 +59,7 @@ struct tls {
 	uint32_t packet_mtu; /* of a handshake datagram, IP header included */
 };
 
-/* Once per process, before any struct tls; and the reverse. Main thread. */
+/* Before any struct tls, and the reverse; by whoever needs one, as often as that. Main thread. */
 int tls_global_init(void);
 void tls_global_fini(void);
 

@@ -17,7 +17,7 @@ meson_tests() {
 	shift
 	report=$folder/meson-logs/testlog.junit.xml
 	rm -f "$report"
-	fixed_layout meson test -C "$folder" --no-rebuild --print-errorlogs "$@" </dev/null || status=$?
+	fixed_layout meson test -C "$folder" --no-rebuild --print-errorlogs --num-processes $((jobs + 1)) "$@" </dev/null || status=$?
 	read -r good bad < <(/usr/bin/python3 - "$report" <<'END'
 import os, sys, xml.etree.ElementTree as tree
 good = bad = 0
@@ -83,8 +83,8 @@ fuzz_all() {
 }
 
 test_fuzz() {
-	say "fuzzing, 10 s each"
-	fuzz_all 10
+	say "fuzzing, 5 s each"
+	fuzz_all 5
 }
 
 test_testbed() {

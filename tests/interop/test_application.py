@@ -15,7 +15,7 @@ import lab
 import pki
 
 BUILD = os.path.abspath(os.environ.get("SLUICE_BUILD", "build"))
-LIBRARY = os.path.join(BUILD, "ring", "libsluice.so.0")
+LIBRARY = os.environ.get("SLUICE_LIBRARY", os.path.join(BUILD, "ring", "libsluice.so.0"))
 BINDING = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "ring", "python")
 CONNECTION, BOOTSTRAP, ENROLMENT = ("EXPORTER-oneM2M-" + name for name in ("Connection", "Bootstrap", "ESCertKE"))
 

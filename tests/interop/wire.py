@@ -77,7 +77,10 @@ def summary(datagrams):
     and of the first application record's round trip in ms (None where there was none)."""
     out = {"suite": None, "up": 0, "down": 0, "handshake_ms": None, "round_trip_ms": None}
     first = sent = finished = None
+    alive = {d.peer for d in datagrams if d.up}  # others get what the gateway repeats for a client that is gone
     for d in datagrams:
+        if d.peer not in alive:
+            continue
         out["up" if d.up else "down"] += len(d.payload)
         first = first or d.when
         for r in d.records:
