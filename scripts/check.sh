@@ -11,13 +11,13 @@ fixed_layout() {
 	fi
 }
 
-# meson_tests FOLDER ARGUMENT...: runs them, shows one line per test program, and counts what they report.
+# meson_tests FOLDER PROCESSES ARGUMENT...: runs them, shows one line per test program, and counts what they report.
 meson_tests() {
-	local folder=$1 status=0 report good bad
-	shift
+	local folder=$1 processes=$2 status=0 report good bad
+	shift 2
 	report=$folder/meson-logs/testlog.junit.xml
 	rm -f "$report"
-	fixed_layout meson test -C "$folder" --no-rebuild --print-errorlogs --num-processes $((jobs + 1)) "$@" </dev/null || status=$?
+	fixed_layout meson test -C "$folder" --no-rebuild --print-errorlogs --num-processes "$processes" "$@" </dev/null || status=$?
 	read -r good bad < <(/usr/bin/python3 - "$report" <<'END'
 import os, sys, xml.etree.ElementTree as tree
 good = bad = 0
@@ -43,22 +43,26 @@ stage_build() {
 }
 
 test_release() {
-	say "release build: unit, interop and system tests"
+	say "release build: unit and system tests${asan_follows:+; interop tests come with the sanitizers}"
 	stage_build release || return 0
-	meson_tests build
+	meson_tests build "$jobs" --no-suite interop
+	[ -n "$asan_follows" ] || meson_tests build "$interop_jobs" --suite interop
 }
 
 test_asan() {
 	say "AddressSanitizer and UndefinedBehaviorSanitizer: unit and interop tests"
 	stage_build asan || return 0
-	ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
-		meson_tests build-asan --suite unit --suite interop --timeout-multiplier 3
+	export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
+	meson_tests build-asan "$jobs" --suite unit --timeout-multiplier 3
+	meson_tests build-asan "$interop_jobs" --suite interop --timeout-multiplier 3
+	unset ASAN_OPTIONS UBSAN_OPTIONS
 }
 
 test_tsan() {
 	say "ThreadSanitizer: unit tests"
 	stage_build tsan || return 0
-	TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 meson_tests build-tsan --suite unit --timeout-multiplier 5
+	TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
+		meson_tests build-tsan "$jobs" --suite unit --timeout-multiplier 5
 }
 
 # fuzz_one PROGRAM SECONDS: from the corpus in the checkout; what is new goes to .cache/fuzz.
@@ -104,7 +108,8 @@ test_testbed() {
 }
 
 run_tests() {
-	local stage
+	local stage asan_follows="" interop_jobs=$((3 * jobs)) # these wait for each other most of the time
+	[[ " $* " != *" release "*" asan "* ]] || asan_follows=yes
 	for stage; do
 		"test_$stage"
 	done
