@@ -18,7 +18,7 @@
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { HEADER_LEN = 6, CHANGE_LEN = 5, ENGINES_MAX = 12, BEFORE = 16, PAYLOAD_MAX = 2000, CUT = 7 };
+enum { HEADER_LEN = 6, CHANGE_LEN = 5, ENGINES_MAX = 16, BEFORE = 16, PAYLOAD_MAX = 2000, CUT = 7 };
 
 static struct record_choice choices[ENGINES_MAX];
 static struct record_crypto *cryptos[ENGINES_MAX];
