@@ -79,6 +79,17 @@ bool text_is_clean(const void *text, size_t len)
 	return true;
 }
 
+bool credential_id_psk(struct credential_id *id, const char *tenant, const uint8_t *identity,
+		       size_t identity_len)
+{
+	if (identity_len == 0 || identity_len > PSK_IDENTITY_MAX || strlen(tenant) > TENANT_MAX)
+		return false;
+	*id = (struct credential_id){.kind = SLUICE_CREDENTIAL_PSK, .name_len = (uint8_t)identity_len};
+	memcpy(id->tenant, tenant, strlen(tenant) + 1);
+	memcpy(id->name, identity, identity_len);
+	return true;
+}
+
 size_t row_key_encode(const struct credential_id *id, uint8_t *key)
 {
 	size_t tenant_len = strlen(id->tenant);

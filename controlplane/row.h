@@ -28,6 +28,11 @@ struct credential {
 	struct psk_credential psk;
 };
 
+/* The id of a pre-shared key. False for what no store has: an identity that is empty or longer than
+ * PSK_IDENTITY_MAX, a tenant longer than TENANT_MAX. */
+bool credential_id_psk(struct credential_id *id, const char *tenant, const uint8_t *identity,
+		       size_t identity_len);
+
 /* Bytes written to key (ROW_KEY_MAX). */
 size_t row_key_encode(const struct credential_id *id, uint8_t *key);
 

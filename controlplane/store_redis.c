@@ -214,13 +214,9 @@ static int look_up(struct redis_store *s, const struct credential_id *id, struct
 static int redis_find_psk(void *store, const char *tenant, const uint8_t *identity, size_t identity_len,
 			  struct psk_credential *out)
 {
-	struct credential_id id = {.kind = SLUICE_CREDENTIAL_PSK, .name_len = (uint8_t)identity_len};
+	struct credential_id id;
 
-	if (identity_len == 0 || identity_len > PSK_IDENTITY_MAX || strlen(tenant) > TENANT_MAX)
-		return 0;
-	memcpy(id.tenant, tenant, strlen(tenant) + 1);
-	memcpy(id.name, identity, identity_len);
-	return look_up(store, &id, out);
+	return credential_id_psk(&id, tenant, identity, identity_len) ? look_up(store, &id, out) : 0;
 }
 
 static int redis_find(void *store, const struct credential_id *id, struct registree *out)

@@ -1,8 +1,8 @@
 /* Packet buffers in memory of our own: all there, apart from each other, spread over the cache, given back.
  */
 #include "dataplane/pool.h"
+#include "tests/unit/eal_start.h"
 
-#include <rte_eal.h>
 #include <rte_memory.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -117,16 +117,6 @@ static void without_room_for_the_rest_there_is_none(void **state)
 
 int main(void)
 {
-	char *eal[] = {(char[]){"test_pool"},
-		       (char[]){"--no-huge"},
-		       (char[]){"-m"},
-		       (char[]){"64"},
-		       (char[]){"--no-pci"},
-		       (char[]){"--no-shconf"},
-		       (char[]){"--no-telemetry"},
-		       (char[]){"-l"},
-		       (char[]){"0"},
-		       (char[]){"--log-level=error"}};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(buffers_are_whole_and_apart),
 		cmocka_unit_test(own_memory_spreads_over_the_cache),
@@ -134,7 +124,7 @@ int main(void)
 		cmocka_unit_test(without_room_for_the_rest_there_is_none),
 	};
 
-	if (rte_eal_init(RTE_DIM(eal), eal) < 0)
+	if (!eal_start(64))
 		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -274,6 +274,26 @@ static void names_of_public_keys(void **state)
 	assert_int_equal(ni_parse("", again), -EINVAL);
 }
 
+static void names_of_keys_have_bounds(void **state)
+{
+	uint8_t identity[PSK_IDENTITY_MAX + 1] = "a";
+	char tenant[TENANT_MAX + 2];
+	struct credential_id id;
+
+	memset(tenant, 't', sizeof tenant);
+	tenant[TENANT_MAX] = 0;
+	assert_true(credential_id_psk(&id, tenant, identity, PSK_IDENTITY_MAX));
+	assert_int_equal(id.kind, SLUICE_CREDENTIAL_PSK);
+	assert_int_equal(id.name_len, PSK_IDENTITY_MAX);
+	assert_memory_equal(id.name, identity, PSK_IDENTITY_MAX);
+	assert_string_equal(id.tenant, tenant);
+	assert_false(credential_id_psk(&id, tenant, identity, PSK_IDENTITY_MAX + 1));
+	assert_false(credential_id_psk(&id, tenant, identity, 0));
+	tenant[TENANT_MAX] = 't';
+	tenant[TENANT_MAX + 1] = 0;
+	assert_false(credential_id_psk(&id, tenant, identity, 1));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -281,7 +301,7 @@ int main(void)
 		cmocka_unit_test(longest_rows_fit),          cmocka_unit_test(changed_rows_are_refused),
 		cmocka_unit_test(sealed_rows_are_authentic), cmocka_unit_test(identities_end_where_they_say),
 		cmocka_unit_test(faults_are_found),          cmocka_unit_test(key_files_are_checked),
-		cmocka_unit_test(names_of_public_keys),
+		cmocka_unit_test(names_of_public_keys),      cmocka_unit_test(names_of_keys_have_bounds),
 	};
 
 	return cmocka_run_group_tests(tests, make_key, remove_key);

@@ -3,7 +3,6 @@
  */
 #include <arpa/inet.h>
 #include <pthread.h>
-#include <rte_eal.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 #include <cmocka.h>
 
 #include "tests/rig/rig.h"
+#include "tests/unit/eal_start.h"
 
 #define EPOCH_1    (1ULL << 48)
 #define RING_BYTES (1ULL << 18)
@@ -1219,16 +1219,6 @@ static void an_impossible_index_is_reported_when_there_is_room(void **state)
 
 int main(void)
 {
-	char *eal[] = {(char[]){"test_worker"},
-		       (char[]){"--no-huge"},
-		       (char[]){"-m"},
-		       (char[]){"128"},
-		       (char[]){"--no-pci"},
-		       (char[]){"--no-shconf"},
-		       (char[]){"--no-telemetry"},
-		       (char[]){"-l"},
-		       (char[]){"0"},
-		       (char[]){"--log-level=error"}};
 	const struct CMUnitTest tests[] = {
 		T(data_reaches_the_application_by_address),
 		T(i01_data_reaches_the_application_by_cid),
@@ -1270,7 +1260,7 @@ int main(void)
 		T(an_impossible_index_is_reported_when_there_is_room),
 	};
 
-	if (rte_eal_init(RTE_DIM(eal), eal) < 0)
+	if (!eal_start(128))
 		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

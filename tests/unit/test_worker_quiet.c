@@ -3,7 +3,6 @@
  * call but its exit.
  */
 #include <pthread.h>
-#include <rte_eal.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,6 +13,7 @@
 #include <cmocka.h>
 
 #include "tests/rig/rig.h"
+#include "tests/unit/eal_start.h"
 #include "tests/unit/quiet.h"
 
 enum { SESSIONS = 32, BURSTS = 30, RECORDS = SESSIONS * BURSTS };
@@ -143,23 +143,13 @@ static void an_allocation_would_be_noticed(void **state)
 
 int main(void)
 {
-	char *eal[] = {(char[]){"test_worker_quiet"},
-		       (char[]){"--no-huge"},
-		       (char[]){"-m"},
-		       (char[]){"128"},
-		       (char[]){"--no-pci"},
-		       (char[]){"--no-shconf"},
-		       (char[]){"--no-telemetry"},
-		       (char[]){"-l"},
-		       (char[]){"0"},
-		       (char[]){"--log-level=error"}};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_system_call_would_be_noticed),
 		cmocka_unit_test(an_allocation_would_be_noticed),
 		cmocka_unit_test(a_turn_neither_allocates_nor_calls_the_kernel),
 	};
 
-	if (rte_eal_init(RTE_DIM(eal), eal) < 0)
+	if (!eal_start(128))
 		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
