@@ -204,20 +204,18 @@ bool check_tenant_name(const char *text, char *why, size_t why_len)
 bool check_server_name(const char *text, char *why, size_t why_len)
 {
 	const char *name = strncmp(text, "*.", 2) == 0 ? text + 2 : text;
-	unsigned labels = 0;
+	const char *at = name;
+	size_t len;
 
 	if (strlen(text) > 253 || name[strspn(name, "0123456789.")] == 0)
 		return refuse(why, why_len, "must be a name of at most 253 bytes, not an address");
-	for (const char *at = name; labels == 0 || at[-1] == '.'; labels++) {
-		size_t len = strspn(at, name_characters);
-
+	do {
+		len = strspn(at, name_characters);
 		if (len == 0 || len > 63 || (at[len] != 0 && at[len] != '.'))
 			return refuse(why, why_len,
 				      "must be a server name, such as iot.example or *.iot.example");
 		at += len + 1;
-		if (at[-1] == 0)
-			break;
-	}
+	} while (at[-1] != 0);
 	return true;
 }
 
@@ -335,12 +333,7 @@ bool check_redis(const char *text, char *why, size_t why_len)
 }
 
 /* What stands in it is read, and judged, by the gateway. */
-bool check_ticket_keys(const char *text, char *why, size_t why_len)
-{
-	return check_psk_file(text, why, why_len);
-}
-
-bool check_psk_file(const char *text, char *why, size_t why_len)
+bool check_secret_file(const char *text, char *why, size_t why_len)
 {
 	int fd = open_file(text, true, why, why_len);
 

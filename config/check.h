@@ -20,7 +20,7 @@ bool check_suite(const char *text, char *why, size_t why_len);
 bool check_exporter_label(const char *text, char *why, size_t why_len);
 bool check_tenant_name(const char *text, char *why, size_t why_len);
 
-/* Of RFC 6066 3, or with *. in front of at least two labels. */
+/* Of RFC 6066 3, or with *. in front. */
 bool check_server_name(const char *text, char *why, size_t why_len);
 
 /* A directory, closed to writing by others. */
@@ -36,7 +36,6 @@ bool check_http_url(const char *text, char *why, size_t why_len);
 bool check_readable(const char *text, char *why, size_t why_len);
 bool check_certificates(const char *text, char *why, size_t why_len);
 bool check_private_key(const char *text, char *why, size_t why_len);
-bool check_ticket_keys(const char *text, char *why, size_t why_len);
-bool check_psk_file(const char *text, char *why, size_t why_len);
+bool check_secret_file(const char *text, char *why, size_t why_len);
 
 #endif

@@ -331,8 +331,8 @@ static int match(struct loading *l)
 	if (l->outline.count == 0 || nodes[0].null)
 		return report(&l->report, 0,
 			      "The file is empty; it needs at least an address (port.ipv4 or port.ipv6) and "
-			      "credentials (credentials.psk_file, credentials.store, credentials.redis or "
-			      "tls.certificate).");
+			      "credentials (credentials.psk_file, credentials.store, credentials.redis, "
+			      "tls.certificate or tls.raw_key).");
 	if (nodes[0].kind != OUTLINE_MAPPING)
 		return report(&l->report, nodes[0].line,
 			      "The file must hold sections and options, such as \"port:\".");
@@ -601,8 +601,8 @@ static int check_files(struct loading *l, const struct scope *s, const struct co
 	if (t->client_certificate != CONFIG_CLIENT_CERTIFICATE_NONE && t->trust_anchors == NULL &&
 	    t->raw_key == NULL)
 		return report(&l->report, line_of(l, s, "client_certificate"),
-			      "%sclient_certificate needs %strust_anchors, or be \"none\".", s->prefix,
-			      s->prefix);
+			      "%sclient_certificate needs %strust_anchors, or %sraw_key, or be \"none\".",
+			      s->prefix, s->prefix, s->prefix);
 	if (t->ocsp_clients != CONFIG_OCSP_CLIENTS_NONE && t->trust_anchors == NULL)
 		return report(&l->report, line_of(l, s, "ocsp_clients"),
 			      "%socsp_clients needs %strust_anchors, or be \"none\".", s->prefix, s->prefix);
@@ -626,9 +626,11 @@ static int check_suites(struct loading *l, const struct scope *scope, const stru
 				      s->name, scope->prefix,
 				      strcmp(scope->section, "tls") == 0 ? "credentials.psk_file, " : "");
 		if (s->credential == SUITE_CERTIFICATE && t->certificate == NULL && t->raw_key == NULL)
-			return report(&l->report, line_of(l, scope, "suites"),
-				      "%s in %ssuites needs %scertificate.", s->name, scope->prefix,
-				      scope->prefix);
+			return report(
+				&l->report, line_of(l, scope, "suites"),
+				"%s in %ssuites needs %scertificate. For devices that take raw public keys "
+				"%sraw_key does.",
+				s->name, scope->prefix, scope->prefix, scope->prefix);
 		for (unsigned j = 0; j < i; j++)
 			if (strcmp(t->suites[j], t->suites[i]) == 0)
 				return report(&l->report, line_of(l, scope, "suites"),
@@ -648,7 +650,7 @@ static int check_default_tenant(struct loading *l)
 		return report(
 			&l->report, 0,
 			"Nobody could connect: at least one of credentials.psk_file, credentials.store, "
-			"credentials.redis and tls.certificate is needed.");
+			"credentials.redis and tls.certificate or tls.raw_key is needed.");
 	return check_suites(l, &scope, &c->tls, has_psk(c, true));
 }
 
@@ -702,8 +704,8 @@ static int check_tenants(struct loading *l)
 			return report(
 				&l->report, l->outline.nodes[l->entries[i].node].line,
 				"Nobody could connect to this tenant: at least one of credentials.store, "
-				"credentials.redis and %scertificate is needed.",
-				scope.prefix);
+				"credentials.redis and %scertificate or %sraw_key is needed.",
+				scope.prefix, scope.prefix);
 		if (check_suites(l, &scope, &c->tenants[i].tls, has_psk(c, false)) < 0)
 			return -1;
 	}

@@ -143,7 +143,7 @@ static const struct config_option options[] = {
 	 .help = "How long a session ticket is good for, where tls.tickets gives devices such. It is the "
 		 "longest "
 		 "time, too, that the keys of resumed sessions rest on one key exchange."},
-	{IN(handshakes, ticket_keys), TEXT(4095, NULL), .check = check_ticket_keys,
+	{IN(handshakes, ticket_keys), TEXT(4095, NULL), .check = check_secret_file,
 	 .example = "/etc/sluice/ticket-keys",
 	 .help = "File with one to four secrets of 64 hexadecimal digits, one per line, that session tickets "
 		 "are "
@@ -158,9 +158,8 @@ static const struct config_option options[] = {
 		 "and GCM."},
 	{IN(tls, certificate), TEXT(4095, NULL), .check = check_certificates,
 	 .example = "/etc/sluice/certificate.pem",
-	 .help = "PEM file: the gateway's certificate, then those that lead to its root. Without it no suite "
-		 "with "
-		 "certificates is offered."},
+	 .help = "PEM file: the gateway's certificate, then those that lead to its root. Without it and "
+		 "without raw_key no suite with certificates is offered."},
 	{IN(tls, key), TEXT(4095, NULL), .check = check_private_key, .example = "/etc/sluice/key.pem",
 	 .help = "PEM file: the private key of the certificate, closed to other users."},
 	{IN(tls, raw_key), TEXT(4095, NULL), .check = check_private_key, .example = "/etc/sluice/raw-key.pem",
@@ -249,7 +248,7 @@ static const struct config_option options[] = {
 		 "goes before "
 		 "a longer one with *., and that before a shorter one."},
 
-	{IN(credentials, psk_file), TEXT(4095, NULL), .check = check_psk_file, .shown = true,
+	{IN(credentials, psk_file), TEXT(4095, NULL), .check = check_secret_file, .shown = true,
 	 .example = "/etc/sluice/psk.txt",
 	 .help = "Pre-shared keys of the default tenant, one \"identity:hexkey\" per line; closed to other "
 		 "users. It is read at start. Where no credentials are configured no suite with pre-shared "
@@ -260,7 +259,7 @@ static const struct config_option options[] = {
 	 .help = "Directory of the credential store (LMDB), which sluicectl makes and changes while the "
 		 "gateway "
 		 "runs. With a psk_file, too, that is asked first."},
-	{IN(credentials, store_key), TEXT(4095, NULL), .check = check_psk_file,
+	{IN(credentials, store_key), TEXT(4095, NULL), .check = check_secret_file,
 	 .example = "/etc/sluice/store.key",
 	 .help = "File with the key that wraps the secrets in the store or in Redis; closed to other users."},
 	{IN(credentials, redis), TEXT(159, NULL), .check = check_redis,
@@ -269,7 +268,7 @@ static const struct config_option options[] = {
 		 "gateways: "
 		 "host:port, [IPv6]:port or unix:/path. The connection is not encrypted: over a network it "
 		 "needs a tunnel (stunnel). A name is resolved once, at start."},
-	{IN(credentials, redis_password_file), TEXT(4095, NULL), .check = check_psk_file,
+	{IN(credentials, redis_password_file), TEXT(4095, NULL), .check = check_secret_file,
 	 .example = "/etc/sluice/redis.password",
 	 .help = "File with the password of that server, one line; closed to other users."},
 	{IN(credentials, redis_timeout_ms), NUMBER(10, 10000, "ms", "500"),

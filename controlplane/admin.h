@@ -13,7 +13,7 @@ struct admin;
 struct control;
 
 struct admin_counts {
-	uint64_t answered, refused; /* refused: with a status of 400 and above */
+	uint64_t answered, refused; /* refused: status 400 and above, and what libmicrohttpd complains of */
 };
 
 /* Main thread. 0, also when the configuration wants no admin socket; or -errno with a sentence in error. */

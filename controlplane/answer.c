@@ -169,12 +169,17 @@ static unsigned begin_sessions(struct answer *a)
 	a->left = q->limit;
 	text_printf(&a->text, "{\"sessions\":[");
 	a->step = step_sessions;
-	if (q->has_worker && q->worker >= a->c->workers) {
+	if (q->has_worker && (q->worker >= a->c->workers || q->cursor_worker > q->worker)) {
 		text_clear(&a->text);
 		a->step = NULL;
 		a->fault = (struct admin_fault){.status = 400};
-		snprintf(a->fault.why, sizeof a->fault.why, "There are %u workers, counted from 0.",
-			 a->c->workers);
+		if (q->worker >= a->c->workers)
+			snprintf(a->fault.why, sizeof a->fault.why, "There are %u workers, counted from 0.",
+				 a->c->workers);
+		else
+			snprintf(a->fault.why, sizeof a->fault.why,
+				 "The cursor is of worker %u, and worker %u was asked for.", q->cursor_worker,
+				 q->worker);
 	}
 	return 200;
 }

@@ -67,7 +67,7 @@ const char *backend_fault(const struct backend *b, int err);
  * the body. */
 int backend_put(struct backend_writer *w, struct backend_row *rows, unsigned count, bool replace);
 
-/* LMDB, and Redis: backend_lmdb.c, backend_redis.c. NULL with a sentence in error. */
+/* LMDB: backend.c; Redis: backend_redis.c. NULL with a sentence in error. */
 extern const struct backend_ops backend_lmdb, backend_redis;
 void *backend_redis_open(const struct backend_options *o, char *error, size_t error_len);
 

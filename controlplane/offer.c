@@ -97,17 +97,9 @@ static struct bytes read_vector(struct reader *r, unsigned octets)
 	return (struct bytes){.at = at, .len = r->short_of ? 0 : (uint16_t)len};
 }
 
-static bool refuse(struct refusal *refusal, enum refusal_cause cause, uint8_t alert, const char *text)
-{
-	refusal->cause = cause;
-	refusal->alert = alert;
-	snprintf(refusal->text, sizeof refusal->text, "%s", text);
-	return false;
-}
-
 static bool malformed(struct refusal *refusal, const char *text)
 {
-	return refuse(refusal, REFUSED_MALFORMED, ALERT_DECODE_ERROR, text);
+	return refusal_write(refusal, REFUSED_MALFORMED, ALERT_DECODE_ERROR, "%s", text);
 }
 
 static bool list_has(struct bytes list, uint16_t value)
@@ -219,19 +211,19 @@ static bool read_extension(unsigned type, struct bytes body, struct offer *offer
 		break;
 	case EXTENSION_POINT_FORMATS:
 		if (!point_formats_fit(body))
-			return refuse(refusal, REFUSED_CURVE, ALERT_ILLEGAL_PARAMETER,
-				      "offers no uncompressed elliptic curve points");
+			return refusal_write(refusal, REFUSED_CURVE, ALERT_ILLEGAL_PARAMETER,
+					     "offers no uncompressed elliptic curve points");
 		break;
 	case EXTENSION_SUPPORTED_VERSIONS:
 		if (!versions_fit(body))
-			return refuse(refusal, REFUSED_VERSION, ALERT_PROTOCOL_VERSION,
-				      "does not offer DTLS 1.2");
+			return refusal_write(refusal, REFUSED_VERSION, ALERT_PROTOCOL_VERSION,
+					     "does not offer DTLS 1.2");
 		break;
 	case EXTENSION_RENEGOTIATION_INFO:
 		/* RFC 5746 3.6: empty in the first handshake of an association, and there is no other. */
 		if (body.len != 1 || body.at[0] != 0)
-			return refuse(refusal, REFUSED_RENEGOTIATION, ALERT_HANDSHAKE_FAILURE,
-				      "asks for a renegotiation");
+			return refusal_write(refusal, REFUSED_RENEGOTIATION, ALERT_HANDSHAKE_FAILURE,
+					     "asks for a renegotiation");
 		break;
 	default: /* RFC 5246 7.4.1.4: unknown extensions are ignored. */
 		break;
@@ -256,8 +248,8 @@ static bool read_extensions(struct bytes all, struct offer *offer, struct refusa
 		/* RFC 5246 7.4.1.4: no type twice. */
 		for (unsigned i = 0; i < count; i++) {
 			if (seen[i] == type)
-				return refuse(refusal, REFUSED_MALFORMED, ALERT_ILLEGAL_PARAMETER,
-					      "the same extension twice in the ClientHello");
+				return refusal_write(refusal, REFUSED_MALFORMED, ALERT_ILLEGAL_PARAMETER,
+						     "the same extension twice in the ClientHello");
 		}
 		seen[count++] = (uint16_t)type;
 		if (!read_extension(type, body, offer, refusal))
@@ -269,11 +261,13 @@ static bool read_extensions(struct bytes all, struct offer *offer, struct refusa
 static bool refuse_version(uint16_t version, struct refusal *refusal)
 {
 	if (version == VERSION_DTLS_1_0)
-		return refuse(refusal, REFUSED_DTLS_1_0, ALERT_PROTOCOL_VERSION, "speaks DTLS 1.0 only");
+		return refusal_write(refusal, REFUSED_DTLS_1_0, ALERT_PROTOCOL_VERSION,
+				     "speaks DTLS 1.0 only");
 	if (version >> 8 == VERSION_TLS >> 8)
-		return refuse(refusal, REFUSED_SSL_OR_TLS, ALERT_PROTOCOL_VERSION,
-			      "speaks SSL or TLS instead of a version of DTLS");
-	return refuse(refusal, REFUSED_VERSION, ALERT_PROTOCOL_VERSION, "speaks an unknown version of DTLS");
+		return refusal_write(refusal, REFUSED_SSL_OR_TLS, ALERT_PROTOCOL_VERSION,
+				     "speaks SSL or TLS instead of a version of DTLS");
+	return refusal_write(refusal, REFUSED_VERSION, ALERT_PROTOCOL_VERSION,
+			     "speaks an unknown version of DTLS");
 }
 
 bool offer_read(const uint8_t *body, size_t len, struct offer *offer, struct refusal *refusal)
@@ -297,8 +291,8 @@ bool offer_read(const uint8_t *body, size_t len, struct offer *offer, struct ref
 	if (offer->version >> 8 != 0xfe || offer->version > VERSION_DTLS_1_2)
 		return refuse_version(offer->version, refusal);
 	if (!memchr(compression.at, 0, compression.len))
-		return refuse(refusal, REFUSED_COMPRESSION, ALERT_ILLEGAL_PARAMETER,
-			      "offers compression only");
+		return refusal_write(refusal, REFUSED_COMPRESSION, ALERT_ILLEGAL_PARAMETER,
+				     "offers compression only");
 	return read_extensions(extensions, offer, refusal);
 }
 
@@ -493,7 +487,7 @@ bool offer_choose(const struct offer *offer, const struct offer_policy *policy, 
 		common = true;
 	}
 	if (common)
-		return refuse(refusal, obstacle.cause, obstacle.alert, obstacle.text);
+		return refusal_write(refusal, obstacle.cause, obstacle.alert, "%s", obstacle.text);
 	refusal->alert = ALERT_HANDSHAKE_FAILURE;
 	describe_suites(offer, refusal);
 	return false;

@@ -87,21 +87,37 @@ void outcome_refused(struct control *c, const struct path *path, const struct at
 		    peer_text(peer, &path->peer), why);
 }
 
+/* A field as text that ends, where it fits; the first of its kind. */
+static void keep_text(char *text, size_t room, const struct sluice_field *f)
+{
+	if (text[0] || f->len >= room)
+		return;
+	memcpy(text, f->bytes, f->len);
+	text[f->len] = 0;
+}
+
 /* What proved the device is in its SESSION_UP only: it was counted as established before. */
 void outcome_no_room(struct control *c, const struct association *a)
 {
-	struct history_attempt attempt = {.cause = REFUSED_NO_ROOM};
+	const struct sluice_session_up *up = association_up(a);
+	struct history_attempt attempt = {
+		.cause = REFUSED_NO_ROOM, .credential = up->credential, .suite = up->suite, .ref = up->ref};
 	struct sluice_field f = {0};
+	const struct tls *tenant;
 
-	attempt.credential = association_up(a)->credential;
-	while (sluice_field_next(association_up(a), &f)) {
+	while (sluice_field_next(up, &f)) {
 		if (f.type == SLUICE_FIELD_CREDENTIAL_ID && f.len <= sizeof attempt.name) {
 			memcpy(attempt.name, f.bytes, f.len);
 			attempt.name_len = (uint8_t)f.len;
 		}
+		if (f.type == SLUICE_FIELD_IDENTITY)
+			keep_text(attempt.identity, sizeof attempt.identity, &f);
+		if (f.type == SLUICE_FIELD_TENANT)
+			keep_text(attempt.tenant, sizeof attempt.tenant, &f);
 	}
 	snprintf(attempt.why, sizeof attempt.why, "there was no room for the session at its worker");
-	c->outcomes[0].refused.of[REFUSED_NO_ROOM]++;
+	tenant = tenants_find(c->tenants, attempt.tenant);
+	c->outcomes[tenant ? tenant->place : 0].refused.of[REFUSED_NO_ROOM]++;
 	keep(c, &a->path, NULL, c->now_ns, &attempt);
 }
 

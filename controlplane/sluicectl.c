@@ -23,7 +23,9 @@ static const struct {
 			       "the password of the Redis server (SLUICE_REDIS_PASSWORD_FILE, none)"},
 	[CTL_KEY_FILE] = {"key-file", "FILE",
 			  "what the keys in the store are wrapped with (SLUICE_STORE_KEY, none)"},
-	[CTL_TENANT] = {"tenant", "TENANT", "of this tenant (the one without a name)"},
+	[CTL_TENANT] =
+		{"tenant", "TENANT",
+		 "of this tenant; without it a credential is of the one without a name, lists are of all"},
 	[CTL_KIND] = {"kind", "KIND",
 		      "of the identity: cse-id, ae-id, lwm2m-endpoint, credential (the last)"},
 	[CTL_ID] = {"id", "ID", "the identity that the credential proves; several AE-IDs: once for each"},
@@ -89,7 +91,8 @@ const struct ctl_command ctl_commands[] = {
 	{"sessions", "show", "SESSION", GATEWAY_OPTIONS, "show one session",
 	 "SESSION as the list shows it. Exit status 1 when it is gone.", ctl_sessions_show},
 	{"sessions", "close", "[SESSION]", 1U << CTL_SOCKET | SESSION_OPTIONS, "close sessions",
-	 "One by its name, or all of an identity or address. The device is told close_notify, the "
+	 "One by its name, or all of an identity or address, in every tenant unless one is given. The device "
+	 "is told close_notify, the "
 	 "application that "
 	 "the operator did it. Nothing keeps the device from a new handshake: 'psk del' and 'registree del' "
 	 "do.",

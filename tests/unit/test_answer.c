@@ -165,6 +165,24 @@ static void none_fits(void **state)
 	(void)state;
 }
 
+/* What was asked for, and where to go on, must not be of two workers: one of them would be shown all the
+ * same. */
+static void a_cursor_of_another_worker(void **state)
+{
+	static const char *const targets[] = {"/sessions?worker=0&cursor=1.0", "/sessions?worker=9"};
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct answer a = {.c = &control};
+
+		assert_true(admin_request_read("GET", targets[i], &a.request, &a.fault));
+		(void)answer_begin(&a);
+		assert_int_equal(a.fault.status, 400);
+		assert_non_null(strstr(a.fault.why, "worker"));
+		answer_fini(&a);
+	}
+	(void)state;
+}
+
 static void by_address(void **state)
 {
 	struct peer_address peer;
@@ -191,8 +209,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_session_once), cmocka_unit_test(filtered),
-		cmocka_unit_test(none_fits),          cmocka_unit_test(by_address),
-		cmocka_unit_test(steps_are_short),
+		cmocka_unit_test(none_fits),          cmocka_unit_test(a_cursor_of_another_worker),
+		cmocka_unit_test(by_address),         cmocka_unit_test(steps_are_short),
 	};
 
 	return cmocka_run_group_tests_name("answer", tests, set_up, tear_down);

@@ -180,6 +180,17 @@ static void empty_values_count_as_absent(void **state)
 	config_free(c);
 }
 
+static void a_raw_key_is_enough(void **state)
+{
+	struct config *c = load_good("port: {ipv4: 192.0.2.1/24}\n"
+				     "tls: {raw_key: %KEY%, client_certificate: required, "
+				     "suites: [TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8]}\n");
+
+	assert_null(c->tls.certificate);
+	assert_non_null(c->tls.raw_key);
+	config_free(c);
+}
+
 static void tenants_arrive(void **state)
 {
 	struct config *c =
@@ -486,6 +497,7 @@ int main(void)
 		cmocka_unit_test(least_file_has_every_default),
 		cmocka_unit_test(values_arrive),
 		cmocka_unit_test(empty_values_count_as_absent),
+		cmocka_unit_test(a_raw_key_is_enough),
 		cmocka_unit_test(tenants_arrive),
 		cmocka_unit_test(too_many_tenants_are_refused),
 		cmocka_unit_test(schema_is_consistent),

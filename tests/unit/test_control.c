@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-#include "controlplane/control.h"
+#include "controlplane/internal.h"
 #include "controlplane/log.h"
 #include "dataplane/record.h"
 #include "ring/sluice.h"
@@ -383,6 +383,41 @@ static void test_psk_and_certificate(void **state)
 	world_free(w);
 }
 
+static void with_a_tenant(struct config *config)
+{
+	static char name[] = "water", server[] = "water.example", *names[] = {server};
+	static struct config_tenant tenant;
+
+	tenant = (struct config_tenant){
+		.name = name, .server_names = names, .server_names_count = 1, .tls = config->tls};
+	config->tenants = &tenant;
+	config->tenants_count = 1;
+}
+
+/* A worker that has no room says so; whose device it was is counted. */
+static void test_no_room(void **state)
+{
+	struct world *w = world_new(&peer_openssl, with_a_tenant);
+	struct peer_options o = {
+		.ciphers = "ECDHE-ECDSA-AES128-CCM-8", .ca = pki.ca, .server_name = "water.example"};
+	struct client *c = add_client(w, &o);
+	struct mail_ended mail = {.reason = SLUICE_REASON_EVICTED};
+
+	play_until(w, c->state == PEER_CONNECTED);
+	mail.ref = c->ref;
+	mail.ref.generation++; /* nobody's */
+	post(w, MAIL_NOT_INSTALLED, &mail, sizeof mail, NULL, 0);
+	mail.ref.generation--;
+	post(w, MAIL_NOT_INSTALLED, &mail, sizeof mail, NULL, 0);
+	play_for_ms(w, 100);
+	control_stop(w->control);
+	assert_int_equal(w->control->outcomes[1].established, 1);
+	assert_int_equal(w->control->outcomes[1].refused.of[REFUSED_NO_ROOM], 1);
+	assert_int_equal(w->control->outcomes[0].refused.of[REFUSED_NO_ROOM], 0);
+	assert_null(association_find(w->control->associations, c->ref));
+	world_free(w);
+}
+
 static void test_last_flight_again(void **state)
 {
 	struct world *w = world_new(&peer_openssl, NULL);
@@ -724,6 +759,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_psk_and_certificate),
+		cmocka_unit_test(test_no_room),
 		cmocka_unit_test(test_last_flight_again),
 		cmocka_unit_test(test_refused_with_alert),
 		cmocka_unit_test(test_half_open),
