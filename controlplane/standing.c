@@ -35,7 +35,6 @@ struct tenant_sessions {
 struct standings {
 	struct standing_chain *chains;
 	uint32_t mask;
-	unsigned tenants_count;
 	struct tenant_sessions *tenants;
 };
 
@@ -235,7 +234,6 @@ struct standings *standings_new(uint64_t slots, unsigned tenants)
 		standings_free(ss);
 		return NULL;
 	}
-	ss->tenants_count = tenants;
 	for (unsigned i = 0; i < tenants; i++) {
 		ss->tenants[i].place = i;
 		TAILQ_INIT(&ss->tenants[i].ages);

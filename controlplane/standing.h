@@ -17,7 +17,7 @@ struct standings;
 
 /* slots: of all session tables together. NULL when out of memory. */
 struct standings *standings_new(uint64_t slots, unsigned tenants);
-void standings_free(struct standings *ss); /* with what is left. NULL is fine */
+void standings_free(struct standings *ss); /* none may be left: associations_free() first. NULL is fine */
 
 /* id: kind 0 for a session that stands on no credential of a store. NULL when out of memory. */
 struct standing *standing_add(struct standings *ss, struct sluice_ref ref, unsigned tenant,

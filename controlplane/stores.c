@@ -41,14 +41,14 @@ static int find(void *store, const struct credential_id *id, struct registree *o
 {
 	const struct credentials *other = &((const struct stores *)store)->main;
 
-	return other->ops->find ? other->ops->find(other->store, id, out) : 0;
+	return other->ops->find(other->store, id, out);
 }
 
 static int changes(void *store, uint64_t *number, struct credential_change *out, unsigned max)
 {
 	const struct credentials *other = &((const struct stores *)store)->main;
 
-	return other->ops->changes ? other->ops->changes(other->store, number, out, max) : 0;
+	return other->ops->changes(other->store, number, out, max);
 }
 
 static int chain_fd(const void *store)
@@ -76,10 +76,11 @@ static bool reachable(const void *store)
 {
 	const struct credentials *other = &((const struct stores *)store)->main;
 
-	return !other->ops->reachable || other->ops->reachable(other->store);
+	return other->ops->reachable(other->store);
 }
 
-/* Two of them, as a store that answers at once has neither of the last three. */
+/* The main store is LMDB or Redis: both can be asked for certificates, changes and their state. Two of them,
+ * as a store that answers at once has no fd, process and deadline. */
 static const struct credential_store chain = {.name = "file and store",
 					      .find_psk = find_psk,
 					      .find = find,

@@ -13,6 +13,7 @@
 #include <wolfssl/wolfcrypt/aes.h>
 
 #include "controlplane/log.h"
+#include "controlplane/wrap.h"
 #include "crypto/secret.h"
 #include "crypto/sha256.h"
 #include "crypto/wolfssl_random.h"
@@ -44,32 +45,15 @@ struct ticket_keys {
 
 /* ---- the file */
 
-static bool take_digit(uint8_t *out, char c)
-{
-	unsigned value = c >= '0' && c <= '9'   ? (unsigned)(c - '0')
-			 : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a') + 10
-			 : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A') + 10
-						: 16;
-
-	*out = (uint8_t)(*out << 4 | (value & 15));
-	return value < 16;
-}
-
 /* One line: 64 digits. An empty one or a comment is passed over. */
 static bool take_line(struct masters *m, const char *line, size_t len)
 {
-	uint8_t *key = m->of[m->count];
-
 	if (len > 0 && line[len - 1] == '\r')
 		len--;
 	if (len == 0 || line[0] == '#')
 		return true;
-	if (m->count == TICKET_MASTERS_MAX || len != 2 * (size_t)TICKET_MASTER_LEN)
+	if (m->count == TICKET_MASTERS_MAX || !hex_decode(line, len, m->of[m->count], TICKET_MASTER_LEN))
 		return false;
-	for (size_t i = 0; i < len; i++) {
-		if (!take_digit(&key[i / 2], line[i]))
-			return false;
-	}
 	m->count++;
 	return true;
 }
