@@ -7,9 +7,9 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
+
+#include "ring/listen.h"
 
 enum { DOOR_MODE = 0660, EVENTS_PER_TURN = 16, LISTENER = DOOR_ASKERS_MAX };
 
@@ -22,7 +22,7 @@ struct asker {
 struct door {
 	int listen_fd, epoll_fd;
 	bool listening; /* the listener is watched: there is a free place */
-	struct sockaddr_un address;
+	char *path;     /* the socket's: ours to remove when there is a listener */
 	door_answer *answer;
 	const void *context;
 	char *out;
@@ -36,72 +36,30 @@ static int watch(const struct door *d, int fd, uint32_t number)
 	return epoll_ctl(d->epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
 
-/* A socket that nobody listens on is in the way; anything else is not ours to remove. */
-static bool make_way(const struct sockaddr_un *address)
-{
-	struct stat status;
-	int fd, error = 0;
-
-	if (lstat(address->sun_path, &status) != 0)
-		return errno == ENOENT;
-	if (!S_ISSOCK(status.st_mode)) {
-		errno = EEXIST;
-		return false;
-	}
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return false;
-	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0)
-		error = EADDRINUSE;
-	close(fd);
-	if (error == 0)
-		return unlink(address->sun_path) == 0;
-	errno = error;
-	return false;
-}
-
-static bool listen_at(struct door *d)
-{
-	mode_t mask;
-	bool bound;
-
-	if (!make_way(&d->address))
-		return false;
-	d->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (d->listen_fd < 0)
-		return false;
-	mask = umask(0777 & ~DOOR_MODE); /* never open to others, not for a moment */
-	bound = bind(d->listen_fd, (struct sockaddr *)&d->address, sizeof(d->address)) == 0;
-	umask(mask);
-	if (!bound) {
-		d->address.sun_path[0] = '\0'; /* not ours to remove */
-		return false;
-	}
-	return listen(d->listen_fd, DOOR_ASKERS_MAX) == 0;
-}
-
 struct door *door_open(const char *path, size_t answer_max, door_answer *answer, const void *context)
 {
 	struct door *d = calloc(1, sizeof(*d));
+	int listener;
 
 	if (d == NULL)
 		return NULL;
 	d->listen_fd = d->epoll_fd = -1;
 	d->answer = answer;
 	d->context = context;
-	d->address.sun_family = AF_UNIX;
 	for (unsigned i = 0; i < DOOR_ASKERS_MAX; i++)
 		d->askers[i].fd = -1;
-	if (strlen(path) >= sizeof(d->address.sun_path)) {
-		errno = ENAMETOOLONG;
-		goto err;
-	}
+	d->path = strdup(path);
 	d->out = malloc(answer_max);
 	d->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (d->out == NULL || d->epoll_fd < 0)
+	if (d->path == NULL || d->out == NULL || d->epoll_fd < 0)
 		goto err;
-	strcpy(d->address.sun_path, path); /* NOLINT(clang-analyzer-security.insecureAPI.strcpy): it fits */
-	if (!listen_at(d) || watch(d, d->listen_fd, LISTENER) != 0)
+	listener = listen_local(path, SOCK_STREAM, DOOR_MODE, NULL);
+	if (listener < 0) {
+		errno = -listener;
+		goto err;
+	}
+	d->listen_fd = listener;
+	if (watch(d, d->listen_fd, LISTENER) != 0)
 		goto err;
 	d->listening = true;
 	return d;
@@ -132,12 +90,12 @@ void door_close(struct door *d)
 	}
 	if (d->listen_fd >= 0) {
 		close(d->listen_fd);
-		if (d->address.sun_path[0] != '\0')
-			unlink(d->address.sun_path);
+		unlink(d->path);
 	}
 	if (d->epoll_fd >= 0)
 		close(d->epoll_fd);
 	free(d->out);
+	free(d->path);
 	free(d);
 	errno = error;
 }

@@ -388,6 +388,30 @@ static void a_dead_socket_is_replaced(void **state)
 	door_close(d);
 }
 
+/* One that is alive and has no place left in its queue: to connect() and wait would be to hang. */
+static void a_busy_socket_is_left_alone(void **state)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	char path[] = "/tmp/sluice-door-XXXXXX";
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), waiting;
+
+	(void)state;
+	close(mkstemp(path));
+	unlink(path);
+	strcpy(address.sun_path, path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(fd, 0), 0);
+	waiting = knock(path);
+	alarm(5); /* instead of hanging */
+	assert_null(door_open(path, 4096, shout, NULL));
+	alarm(0);
+	assert_int_equal(errno, EADDRINUSE);
+	assert_int_equal(access(path, F_OK), 0);
+	close(waiting);
+	close(fd);
+	unlink(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -402,6 +426,7 @@ int main(void)
 		cmocka_unit_test(the_door_has_so_many_places),
 		cmocka_unit_test(an_asker_that_does_not_read_is_cut_off),
 		cmocka_unit_test(a_dead_socket_is_replaced),
+		cmocka_unit_test(a_busy_socket_is_left_alone),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
