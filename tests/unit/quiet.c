@@ -1,9 +1,11 @@
 /* See quiet.h. */
 #include "tests/unit/quiet.h"
 
+#include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <malloc.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -41,6 +43,32 @@ void *aligned_alloc(size_t alignment, size_t size)
 {
 	allocator_calls++;
 	return __libc_memalign(alignment, size);
+}
+
+void *memalign(size_t alignment, size_t size)
+{
+	return aligned_alloc(alignment, size);
+}
+
+int posix_memalign(void **memory, size_t alignment, size_t size)
+{
+	void *got = aligned_alloc(alignment, size);
+
+	if (!got)
+		return ENOMEM;
+	*memory = got;
+	return 0;
+}
+
+void *reallocarray(void *old, size_t count, size_t size)
+{
+	size_t total;
+
+	if (__builtin_mul_overflow(count, size, &total)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return realloc(old, total);
 }
 
 void free(void *memory)

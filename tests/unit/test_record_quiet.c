@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include <malloc.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -68,6 +69,27 @@ static void counts_allocations(void **state)
 	assert_int_equal(allocator_calls, before + 2);
 }
 
+static void counts_aligned_and_array_allocations(void **state)
+{
+	void *volatile memory;
+	void *aligned = NULL;
+	unsigned before = allocator_calls;
+
+	memory = aligned_alloc(64, 64);
+	free(memory);
+	assert_int_equal(allocator_calls, before + 2);
+	memory = memalign(64, 64);
+	free(memory);
+	assert_int_equal(allocator_calls, before + 4);
+	assert_int_equal(posix_memalign(&aligned, 64, 64), 0);
+	memory = aligned;
+	free(memory);
+	assert_int_equal(allocator_calls, before + 6);
+	memory = reallocarray(NULL, 2, 8);
+	free(memory);
+	assert_int_equal(allocator_calls, before + 8);
+}
+
 /* How a child ends that runs bursts (or, without crypto, one system call) under that ban. */
 static int child_end(struct record_crypto *crypto)
 {
@@ -108,6 +130,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(counts_allocations),
+		cmocka_unit_test(counts_aligned_and_array_allocations),
 		cmocka_unit_test(each_allocates_nothing),
 		cmocka_unit_test(catches_system_calls),
 		cmocka_unit_test(each_calls_no_kernel),
