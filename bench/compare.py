@@ -18,7 +18,7 @@ import tempfile
 
 # At least so many times less CPU than the best socket server, and than recvmmsg() alone.
 BAR_BEST, BAR_BARE = 20, 7
-EAL = ["--no-huge", "-m", "256", "--no-pci", "--no-shconf", "--no-telemetry", "-l", "1", "--log-level", "4", "--"]
+EAL = ["--no-huge", "-m", "256", "--no-pci", "--no-shconf", "--no-telemetry", "--log-level", "4"]
 
 
 def run(command, path):
@@ -43,8 +43,9 @@ def collect(options, folder):
             figures.setdefault(result["server"], []).append((result["cycles"]["min"], result["cycles"]["median"]))
             if result["library"]:
                 libraries.add(result["server"])
-        report = run([os.path.join(options.build, "bench", "bench_worker"), *EAL, "--sessions", str(options.sessions),
-                      "--payload", str(options.payload), "--samples", str(25 * options.samples), "--json", path], path)
+        report = run([os.path.join(options.build, "bench", "bench_worker"), *EAL, "-l", str(max(os.sched_getaffinity(0))),
+                      "--", "--sessions", str(options.sessions), "--payload", str(options.payload),
+                      "--samples", str(25 * options.samples), "--json", path], path)
         for result in report["results"]:
             name = f"Sluice, {result['sessions']:,} sessions, by {result['by']}"
             figures.setdefault(name, []).append((result["cycles"]["min"], result["cycles"]["median"]))

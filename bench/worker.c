@@ -325,7 +325,6 @@ static void usage(FILE *out)
 	      "  --payload N[,N...]    bytes of cleartext per record (64)\n"
 	      "  --by cid[,address]    how a record's session is found (cid)\n"
 	      "  --job uplink[,echo]   into the ring alone, or the answer to each record as well (uplink)\n"
-	      "  --echo                the same as --job echo\n"
 	      "  --samples N           chunks of 1024 records measured per case (500)\n"
 	      "  --engine NAME         record engine (the fastest)\n"
 	      "  --json FILE           write everything for other programs too\n",
@@ -380,11 +379,15 @@ static void read_words(const char *text, const char *first, bool *has_first, con
 static void read_options(struct plan *p, int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{"sessions", required_argument, NULL, 's'}, {"payload", required_argument, NULL, 'p'},
-		{"by", required_argument, NULL, 'b'},       {"job", required_argument, NULL, 'j'},
-		{"echo", no_argument, NULL, 'e'},           {"samples", required_argument, NULL, 'n'},
-		{"engine", required_argument, NULL, 'x'},   {"json", required_argument, NULL, 'o'},
-		{"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
+		{"sessions", required_argument, NULL, 's'},
+		{"payload", required_argument, NULL, 'p'},
+		{"by", required_argument, NULL, 'b'},
+		{"job", required_argument, NULL, 'j'},
+		{"samples", required_argument, NULL, 'n'},
+		{"engine", required_argument, NULL, 'x'},
+		{"json", required_argument, NULL, 'o'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
 	};
 	int option;
 
@@ -401,9 +404,6 @@ static void read_options(struct plan *p, int argc, char **argv)
 			break;
 		case 'j':
 			read_words(optarg, "uplink", &p->uplink, "echo", &p->echo);
-			break;
-		case 'e':
-			read_words("echo", "uplink", &p->uplink, "echo", &p->echo);
 			break;
 		case 'n':
 			(void)read_numbers(optarg, SAMPLES_MAX, &p->samples, 1);
