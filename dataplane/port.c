@@ -21,8 +21,9 @@ static bool driver_is_virtual(const char *driver)
 	return false;
 }
 
-/* Of these, the ones that take and give packets by copying, and so do not care where a buffer lies. */
-static bool driver_copies(const char *driver)
+/* Of these, the ones that touch a buffer in this process alone and by its virtual address, and so do not care
+ * where it lies: most copy, net_ring passes the pointer on. */
+static bool driver_stays_here(const char *driver)
 {
 	static const char *const names[] = {"net_tap",  "net_af_packet", "net_vhost",
 					    "net_ring", "net_pcap",      "net_null"};
@@ -65,7 +66,7 @@ static int make_pools(struct port *port, const struct config *c, char *error, si
 
 		snprintf(name, sizeof(name), "mbufs_%u", i);
 		port->pools[i] = pool_new(name, c->port.mbufs, (uint16_t)RTE_ALIGN(room, 64),
-					  driver_copies(port->driver));
+					  driver_stays_here(port->driver));
 		if (!port->pools[i]) {
 			snprintf(error, error_len,
 				 "no memory for %u packet buffers of %u bytes for worker %u (%s): lower "

@@ -24,7 +24,6 @@ enum coap_option_number {
 	COAP_URI_PATH = 11,
 	COAP_URI_QUERY = 15,
 	COAP_PROXY_URI = 35,
-	COAP_PROXY_SCHEME = 39,
 	/* oneM2M TS-0008 */
 	COAP_ONEM2M_FR = 256,
 	COAP_ONEM2M_RQI = 257,
@@ -75,8 +74,8 @@ void coap_reset(uint8_t *out, const struct coap_message *m);
 size_t coap_answer(uint8_t *out, size_t room, const struct coap_message *request, uint8_t code,
 		   uint16_t own_id);
 
-/* Appends an option behind one of number `before` (0: the first), or the payload. Returns the length now, 0
- * without room. number is above `before`;. */
+/* Appends an option behind one of number `before` (0: the first; never above option->number), or the payload.
+ * Returns the length now, 0 without room. */
 size_t coap_add_option(uint8_t *out, size_t room, size_t len, uint32_t before,
 		       const struct coap_option *option);
 size_t coap_add_payload(uint8_t *out, size_t room, size_t len, const char *text);

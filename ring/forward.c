@@ -7,8 +7,7 @@
  *   backend_receive() -> source_slot() -> source_session() -> sluice_send() ... sluice_flush() -> ring
  *
  * source.c holds the table of addresses, peer.c who stands behind each of them where that is asked for
- * (--check,
- * --door), backend.c the socket. Nothing is allocated per packet.
+ * (--check, --door), backend.c the socket. Nothing is allocated per packet.
  */
 #include "ring/backend.h"
 #include "ring/door.h"
