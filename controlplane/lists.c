@@ -98,16 +98,44 @@ static bool signature_fits(const struct lists *l, X509_CRL *list)
 	return good || !known;
 }
 
+/* libcrypto passes over a list that is indirect or about some reasons alone, and its CA then looks like one
+ * without a list; a delta it takes for all that has been revoked (RFC 5280 5.2.4, 5.2.5). NULL: a list to go
+ * by. */
+static const char *scope_fault(const X509_CRL *list)
+{
+	int found;
+	ISSUING_DIST_POINT *scope = X509_CRL_get_ext_d2i(list, NID_issuing_distribution_point, &found, NULL);
+	const char *fault = NULL;
+
+	if (X509_CRL_get_ext_by_NID(list, NID_delta_crl, -1) >= 0)
+		fault = "is a delta list; name the full one";
+	else if (!scope && found != -1)
+		fault = "has an issuing distribution point that cannot be read; name a full list";
+	else if (scope && scope->indirectCRL > 0)
+		fault = "is an indirect list; name the one that the CA issues itself";
+	else if (scope && scope->onlysomereasons)
+		fault = "is a partial list, about some reasons alone; name the full one";
+	else if (scope && scope->onlyattr > 0)
+		fault = "is a partial list, about attribute certificates alone; name the full one";
+	else if (scope && scope->onlyuser > 0 && scope->onlyCA > 0)
+		fault = "is about no certificate: it excludes CAs and all others; name a full list";
+	ISSUING_DIST_POINT_free(scope);
+	return fault;
+}
+
 static bool check_list(const struct lists *l, X509_CRL *list, char why[WHY_MAX])
 {
 	char issuer[CHAIN_SUBJECT_MAX];
+	const char *fault = scope_fault(list);
 
-	if (hash_fits(list) && signature_fits(l, list))
-		return true;
-	snprintf(why, WHY_MAX, "the list of %s %s", chain_subject(issuer, X509_CRL_get_issuer(list)),
-		 hash_fits(list) ? "is not signed with its key"
-				 : "is signed with a hash that is not enabled");
-	return false;
+	if (!fault && !hash_fits(list))
+		fault = "is signed with a hash that is not enabled";
+	if (!fault && !signature_fits(l, list))
+		fault = "is not signed with its key";
+	if (fault)
+		snprintf(why, WHY_MAX, "the list of %s %s", chain_subject(issuer, X509_CRL_get_issuer(list)),
+			 fault);
+	return !fault;
 }
 
 /* NULL with the end of a sentence in why. */

@@ -4,6 +4,7 @@
  * and the log says so.
  *
  *   - PEM with any number of lists, or one in DER
+ *   - full lists: a delta, an indirect one, or one about some reasons alone is not taken
  *   - signed with SHA-256 or better, by the CA that it speaks for. A CA among the anchors is held against it
  *     when it is read; one below them when a chain brings it
  *   - a list that is past its nextUpdate refuses everybody that it speaks about, or goes on counting: the

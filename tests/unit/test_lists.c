@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include <openssl/x509.h>
+#include <openssl/x509v3.h>
 
 #include "controlplane/errand.h"
 #include "controlplane/lists.h"
@@ -85,12 +85,15 @@ static void write_text(const char *name, const char *text)
 	assert_true(f && fputs(text, f) >= 0 && fclose(f) == 0);
 }
 
+static char error[512];
+
 static struct lists *lists_of(const char *one, const char *two, bool expired_too)
 {
 	static char names[2][96];
 	static char *files[2];
-	char error[512] = "";
 	struct lists *l;
+
+	error[0] = 0;
 
 	snprintf(names[0], sizeof names[0], "%s", path(one));
 	files[0] = names[0];
@@ -226,6 +229,68 @@ static void test_wrong_signatures(void **state)
 	assert_null(lists_of("nonexistent", NULL, false));
 }
 
+/* As openssl's configuration has it; or what no configuration writes: its bytes, of a primitive. */
+struct scope {
+	int nid;
+	const char *value;
+	uint8_t bytes[8];
+	int bytes_len;
+	const char *error; /* NULL: taken */
+};
+
+static X509_EXTENSION *extension_of(const struct scope *s)
+{
+	ASN1_OCTET_STRING *bytes = ASN1_OCTET_STRING_new();
+	X509_EXTENSION *extension;
+
+	assert_true(ASN1_OCTET_STRING_set(bytes, s->bytes, s->bytes_len));
+	extension = s->value ? X509V3_EXT_conf_nid(NULL, NULL, s->nid, s->value)
+			     : X509_EXTENSION_create_by_NID(NULL, s->nid, 1, bytes);
+	ASN1_OCTET_STRING_free(bytes);
+	assert_non_null(extension);
+	return extension;
+}
+
+/* Who is on such a list would come in: libcrypto passes over it, or knows nothing of the list that it adds
+ * to. */
+static void test_lists_that_are_not_full(void **state)
+{
+	static const struct scope scopes[] = {
+		{NID_delta_crl, .bytes = {2, 1, 1}, .bytes_len = 3,
+		 .error = "is a delta list; name the full"},
+		{NID_issuing_distribution_point, "critical,indirectCRL:TRUE",
+		 .error = "is an indirect list; name"},
+		{NID_issuing_distribution_point, "critical,onlysomereasons:keyCompromise",
+		 .error = "is a partial list, about some reasons alone; name"},
+		{NID_issuing_distribution_point, "critical,onlyAA:TRUE",
+		 .error = "is a partial list, about attribute certificates alone; name"},
+		{NID_issuing_distribution_point, "critical,onlyuser:TRUE,onlyCA:TRUE",
+		 .error = "is about no certificate"},
+		{NID_issuing_distribution_point, .bytes = {2, 1, 1}, .bytes_len = 3, .error = "be read"},
+		{NID_issuing_distribution_point, "critical,fullname:URI:http://ca.example/1.crl",
+		 .error = NULL},
+		{NID_issuing_distribution_point, "critical,onlyuser:TRUE", .error = NULL},
+	};
+
+	for (size_t i = 0; i < sizeof scopes / sizeof scopes[0]; i++) {
+		struct X509_crl_st *crl = crl_new(&root, &(long){BAD}, 1, DAY_S);
+		X509_EXTENSION *extension = extension_of(&scopes[i]);
+		struct lists *l;
+
+		assert_true(X509_CRL_add_ext(crl, extension, -1));
+		assert_true(X509_CRL_sign(crl, root.key, EVP_sha256()));
+		crl_write(path("root"), crl, 0);
+		X509_EXTENSION_free(extension);
+		X509_CRL_free(crl);
+		l = lists_of("root", NULL, false);
+		assert_int_equal(l != NULL, scopes[i].error == NULL);
+		assert_true(l || strstr(error, scopes[i].error));
+		lists_free(l);
+	}
+	trust_free(trust);
+	trust = trust_new(path("anchors"), (char[256]){0}, 256);
+}
+
 /* ---- errands */
 
 struct counter {
@@ -312,7 +377,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_revoked),          cmocka_unit_test(test_changes),
 		cmocka_unit_test(test_out_of_memory),    cmocka_unit_test(test_expired),
-		cmocka_unit_test(test_wrong_signatures), cmocka_unit_test(test_errands),
+		cmocka_unit_test(test_wrong_signatures), cmocka_unit_test(test_lists_that_are_not_full),
+		cmocka_unit_test(test_errands),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
