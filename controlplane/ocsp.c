@@ -7,7 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "controlplane/chain_private.h"
 #include "controlplane/log.h"
 #include "controlplane/ocsp_fetch.h"
 
@@ -34,7 +33,6 @@ struct silent {
 };
 
 struct ocsp {
-	struct trust *trust;
 	struct errands *errands;
 	char *url;
 	int answered_fd;
@@ -55,7 +53,7 @@ struct query {
 	uint8_t key[KEY_LEN];
 	char *url;
 	OCSP_CERTID *id;
-	X509 *issuer;
+	X509 *issuer; /* chain_verify() has found it good */
 };
 
 /* ---- the table */
@@ -158,15 +156,10 @@ static enum ocsp_verdict verdict_of(enum ocsp_status status)
 
 static void fetch(const struct query *q, struct ocsp_answer *a)
 {
-	STACK_OF(X509) *chain = sk_X509_new_null();
-	struct ocsp_question question = {
-		.url = q->url, .id = q->id, .chain = chain, .trust = q->ocsp->trust->anchors};
+	struct ocsp_question question = {.url = q->url, .id = q->id, .issuer = q->issuer};
 
-	if (chain)
-		sk_X509_push(chain, q->issuer);
 	ocsp_fetch(&question, a);
 	OPENSSL_free(a->der);
-	sk_X509_free(chain);
 }
 
 static void log_news(const struct query *q, const struct ocsp_answer *a)
@@ -303,8 +296,7 @@ enum ocsp_verdict ocsp_ask(struct ocsp *o, const struct chain *c)
 	return verdict;
 }
 
-struct ocsp *ocsp_new(struct trust *trust, struct errands *errands, const char *url, int answered_fd,
-		      const char *place)
+struct ocsp *ocsp_new(struct errands *errands, const char *url, int answered_fd, const char *place)
 {
 	struct ocsp *o = calloc(1, sizeof *o);
 
@@ -315,7 +307,6 @@ struct ocsp *ocsp_new(struct trust *trust, struct errands *errands, const char *
 		free(o);
 		return NULL;
 	}
-	o->trust = trust;
 	o->errands = errands;
 	o->answered_fd = answered_fd;
 	snprintf(o->place, sizeof o->place, "%s", place);

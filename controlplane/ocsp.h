@@ -29,8 +29,7 @@ struct ocsp;
 /* Main thread. url: of the responder for all; NULL: the one that each certificate names. answered_fd: an
  * eventfd that is written to with each answer. All but url is borrowed until ocsp_free(). NULL when out of
  * memory. */
-struct ocsp *ocsp_new(struct trust *trust, struct errands *errands, const char *url, int answered_fd,
-		      const char *place);
+struct ocsp *ocsp_new(struct errands *errands, const char *url, int answered_fd, const char *place);
 void ocsp_free(struct ocsp *o); /* waits for questions under way. NULL is fine */
 
 /* Control thread. */

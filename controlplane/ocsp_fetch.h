@@ -28,8 +28,7 @@ enum ocsp_status {
 struct ocsp_question {
 	const char *url;
 	OCSP_CERTID *id;
-	STACK_OF(X509) * chain; /* issuer first: who may have signed the answer, or its signer */
-	X509_STORE *trust;
+	X509 *issuer; /* has signed the answer, or certified who has; the caller trusts it */
 };
 
 struct ocsp_answer {

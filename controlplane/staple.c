@@ -15,7 +15,6 @@
 #define SECOND_NS 1000000000ULL
 
 enum {
-	CHAIN_MAX = 8,
 	AGAIN_MIN_S = 5, /* also after a failure */
 	AGAIN_MAX_S = 3600,
 	PLACE_MAX = 96,
@@ -26,8 +25,7 @@ struct staple {
 	struct errands *errands;
 	char *url;
 	OCSP_CERTID *id;
-	STACK_OF(X509) * chain; /* issuer first */
-	X509_STORE *trust;      /* the same: whom we show the certificate of */
+	X509 *issuer;
 	char place[PLACE_MAX];
 	bool failing; /* and the log has it; of the errand's thread */
 	pthread_mutex_t lock;
@@ -71,7 +69,7 @@ static void log_answer(struct staple *s, const struct ocsp_answer *a)
 static uint64_t refresh(struct errand *e, uint64_t now_ns)
 {
 	struct staple *s = (struct staple *)e;
-	struct ocsp_question q = {.url = s->url, .id = s->id, .chain = s->chain, .trust = s->trust};
+	struct ocsp_question q = {.url = s->url, .id = s->id, .issuer = s->issuer};
 	struct ocsp_answer a;
 	uint64_t again_s = AGAIN_MIN_S;
 
@@ -107,15 +105,14 @@ uint8_t *staple_copy(struct staple *s, void *(*allocate)(size_t len), size_t *le
 
 /* ---- starting */
 
+/* Returns our own. */
 static X509 *read_chain(struct staple *s, const char *file)
 {
 	BIO *in = BIO_new_file(file, "r");
-	X509 *own = in ? PEM_read_bio_X509(in, NULL, NULL, NULL) : NULL, *one;
+	X509 *own = in ? PEM_read_bio_X509(in, NULL, NULL, NULL) : NULL;
 
-	while (own && sk_X509_num(s->chain) < CHAIN_MAX && (one = PEM_read_bio_X509(in, NULL, NULL, NULL))) {
-		sk_X509_push(s->chain, one);
-		X509_STORE_add_cert(s->trust, one);
-	}
+	if (own)
+		s->issuer = PEM_read_bio_X509(in, NULL, NULL, NULL);
 	BIO_free(in);
 	ERR_clear_error();
 	return own;
@@ -124,21 +121,16 @@ static X509 *read_chain(struct staple *s, const char *file)
 /* NULL, or what is wrong. */
 static const char *prepare(struct staple *s, const char *chain_file, const char *url)
 {
-	X509 *own;
+	X509 *own = read_chain(s, chain_file);
 
-	s->chain = sk_X509_new_null();
-	s->trust = X509_STORE_new();
-	if (!s->chain || !s->trust || !X509_STORE_set_flags(s->trust, X509_V_FLAG_PARTIAL_CHAIN))
-		return "out of memory";
-	own = read_chain(s, chain_file);
-	if (!own || sk_X509_num(s->chain) == 0) {
+	if (!own || !s->issuer) {
 		X509_free(own);
 		return "the issuer of the certificate must stand behind it in its file";
 	}
 	s->url = ocsp_url_of(own);
 	if (!s->url && url)
 		s->url = OPENSSL_strdup(url);
-	s->id = ocsp_id_of(own, sk_X509_value(s->chain, 0));
+	s->id = ocsp_id_of(own, s->issuer);
 	X509_free(own);
 	if (!s->url)
 		return "the certificate names no OCSP responder, and ocsp_responder is not set";
@@ -172,8 +164,7 @@ void staple_free(struct staple *s)
 	if (!s)
 		return;
 	errands_cancel(s->errands, &s->errand);
-	sk_X509_pop_free(s->chain, X509_free);
-	X509_STORE_free(s->trust);
+	X509_free(s->issuer);
 	OCSP_CERTID_free(s->id);
 	OPENSSL_free(s->url);
 	OPENSSL_free(s->der);

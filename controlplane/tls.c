@@ -322,7 +322,7 @@ static int load_trust(struct tls *t, const struct config_tls *c, char *error, si
 	}
 	t->ocsp_clients = c->ocsp_clients;
 	if (c->ocsp_clients != CONFIG_OCSP_CLIENTS_NONE) {
-		t->ocsp = ocsp_new(t->trust, network, c->ocsp_responder, answers_fd, place_of(t).text);
+		t->ocsp = ocsp_new(network, c->ocsp_responder, answers_fd, place_of(t).text);
 		if (!t->ocsp)
 			return -ENOMEM;
 	}

@@ -27,6 +27,8 @@ enum { GOOD = 11, REVOKED = 12, ODD = 13, WAIT_MS = 5000, MESSAGE_MAX = 4096 };
 enum { HTTP_ERROR = -1, RUBBISH = -2, HOLLOW = -3 }; /* beside the statuses of RFC 6960 4.2.1 */
 
 static struct subject root, good, revoked, odd;
+/* two CAs below the root, and who speaks of what the lower one has issued */
+static struct subject upper, lower, good_below, revoked_below, delegate, not_a_delegate, delegate_of_upper;
 static struct trust *trust;
 static struct errands *errands;
 static int answered;
@@ -36,6 +38,7 @@ static struct {
 	pthread_t thread;
 	int listener;
 	char url[64];
+	const struct subject *_Atomic signer;
 	_Atomic int says_of_odd;
 	_Atomic unsigned asked;
 } responder;
@@ -67,13 +70,14 @@ static const uint8_t *read_request(int fd, char *in, long *body_len)
 
 static OCSP_BASICRESP *sign_status(OCSP_CERTID *id, long serial)
 {
+	const struct subject *signer = responder.signer;
 	OCSP_BASICRESP *basic = OCSP_BASICRESP_new();
 	ASN1_TIME *from = X509_gmtime_adj(NULL, -60), *until = X509_gmtime_adj(NULL, DAY_S);
 
 	OCSP_basic_add1_status(basic, id,
 			       serial == REVOKED ? V_OCSP_CERTSTATUS_REVOKED : V_OCSP_CERTSTATUS_GOOD,
 			       OCSP_REVOKED_STATUS_NOSTATUS, from, from, until);
-	OCSP_basic_sign(basic, root.certificate, root.key, EVP_sha256(), NULL, 0);
+	OCSP_basic_sign(basic, signer->certificate, signer->key, EVP_sha256(), NULL, 0);
 	ASN1_TIME_free(from);
 	ASN1_TIME_free(until);
 	return basic;
@@ -153,9 +157,11 @@ static int start_responder(void)
 /* Waits for the answer, as a handshake does. *at_once: there was none to wait for. */
 static enum ocsp_verdict verdict_on(struct ocsp *o, const struct subject *s, bool *at_once)
 {
+	const struct subject *all[] = {s, &lower, &upper};
+	size_t all_count = s == &good_below || s == &revoked_below ? 3 : 1;
 	struct refusal refusal = {0};
-	uint8_t list[2048];
-	struct chain *c = chain_verify(trust, list, list_of(list, sizeof list, &s, 1), &refusal);
+	uint8_t list[4096];
+	struct chain *c = chain_verify(trust, list, list_of(list, sizeof list, all, all_count), &refusal);
 	enum ocsp_verdict verdict;
 	uint64_t count;
 
@@ -175,10 +181,11 @@ static enum ocsp_verdict verdict_on(struct ocsp *o, const struct subject *s, boo
 
 static struct ocsp *new_ocsp(int says_of_odd)
 {
-	struct ocsp *o = ocsp_new(trust, errands, responder.url, answered, "tls.");
+	struct ocsp *o = ocsp_new(errands, responder.url, answered, "tls.");
 
 	assert_non_null(o);
 	responder.says_of_odd = says_of_odd;
+	responder.signer = &root;
 	responder.asked = 0;
 	return o;
 }
@@ -238,6 +245,51 @@ static void test_a_responder_in_trouble_is_left_alone(void **state)
 	}
 }
 
+/* Whoever signs for the issuer is believed, however far the issuer is below the anchor; nobody else is. */
+static void test_below_the_anchor(void **state)
+{
+	static const struct {
+		const struct subject *signer;
+		bool believed;
+	} cases[] = {{&lower, true},           {&delegate, true},
+		     {&not_a_delegate, false}, {&delegate_of_upper, false},
+		     {&upper, false},          {&root, false}};
+
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct ocsp *o = new_ocsp(OCSP_RESPONSE_STATUS_SUCCESSFUL);
+		bool at_once;
+
+		responder.signer = cases[i].signer;
+		assert_int_equal(verdict_on(o, &good_below, &at_once),
+				 cases[i].believed ? OCSP_VERDICT_GOOD : OCSP_VERDICT_UNANSWERED);
+		assert_int_equal(verdict_on(o, &revoked_below, &at_once),
+				 cases[i].believed ? OCSP_VERDICT_REVOKED : OCSP_VERDICT_UNANSWERED);
+		assert_int_equal(responder.asked, 2);
+		ocsp_free(o);
+	}
+}
+
+static struct subject responder_of(const struct subject *issuer, const char *usage)
+{
+	return subject_new(&(struct wanted){.common_name = "responder",
+					    .issuer = issuer,
+					    .extensions = {{"extendedKeyUsage", usage}}},
+			   0);
+}
+
+static void set_up_below(void)
+{
+	upper = subject_new(&(struct wanted){.common_name = "Upper", .issuer = &root}, 1);
+	lower = subject_new(&(struct wanted){.common_name = "Lower", .issuer = &upper}, 1);
+	good_below =
+		subject_new(&(struct wanted){.common_name = "good", .issuer = &lower, .serial = GOOD}, 0);
+	revoked_below = subject_new(
+		&(struct wanted){.common_name = "revoked", .issuer = &lower, .serial = REVOKED}, 0);
+	delegate = responder_of(&lower, "OCSPSigning");
+	not_a_delegate = responder_of(&lower, "clientAuth");
+	delegate_of_upper = responder_of(&upper, "OCSPSigning");
+}
+
 static int set_up(void **state)
 {
 	root = subject_new(&(struct wanted){.common_name = "Root"}, 1);
@@ -245,6 +297,7 @@ static int set_up(void **state)
 	revoked = subject_new(&(struct wanted){.common_name = "revoked", .issuer = &root, .serial = REVOKED},
 			      0);
 	odd = subject_new(&(struct wanted){.common_name = "odd", .issuer = &root, .serial = ODD}, 0);
+	set_up_below();
 	close(mkstemp(anchors));
 	subject_write(anchors, (const struct subject *[]){&root}, 1);
 	trust = trust_new(anchors, (char[256]){0}, 256);
@@ -255,7 +308,9 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-	struct subject *const all[] = {&root, &good, &revoked, &odd};
+	struct subject *const all[] = {&root,     &good,           &revoked,          &odd,
+				       &upper,    &lower,          &good_below,       &revoked_below,
+				       &delegate, &not_a_delegate, &delegate_of_upper};
 
 	shutdown(responder.listener, SHUT_RDWR);
 	pthread_join(responder.thread, NULL);
@@ -263,7 +318,7 @@ static int tear_down(void **state)
 	close(answered);
 	errands_free(errands);
 	trust_free(trust);
-	for (int i = 0; i < 4; i++)
+	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
 		subject_free(all[i]);
 	return unlink(anchors);
 }
@@ -274,6 +329,7 @@ int main(void)
 		cmocka_unit_test(test_verdicts),
 		cmocka_unit_test(test_a_refusal_is_about_one_certificate),
 		cmocka_unit_test(test_a_responder_in_trouble_is_left_alone),
+		cmocka_unit_test(test_below_the_anchor),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
