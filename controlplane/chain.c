@@ -9,6 +9,7 @@
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/rsa.h>
 #include <openssl/x509v3.h>
 
 #include "controlplane/chain_private.h"
@@ -354,6 +355,41 @@ static bool check_signature(X509 *one, struct refusal *refusal)
 		return true;
 	return refusal_write(refusal, REFUSED_SIGNATURE_SHA1, ALERT_UNSUPPORTED_CERTIFICATE,
 			     "the client's certificate chain is signed with a hash that is not enabled");
+}
+
+static int pss_hash(const X509_ALGOR *algorithm)
+{
+	RSA_PSS_PARAMS *params =
+		ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(RSA_PSS_PARAMS), algorithm->parameter);
+	int hash = NID_undef;
+
+	if (params)
+		hash = params->hashAlgorithm ? OBJ_obj2nid(params->hashAlgorithm->algorithm) : NID_sha1;
+	RSA_PSS_PARAMS_free(params);
+	return hash;
+}
+
+bool chain_signature_fits(const X509_ALGOR *algorithm)
+{
+	int signature = OBJ_obj2nid(algorithm->algorithm), hash = NID_undef;
+
+	if (signature == NID_ED25519 || signature == NID_ED448)
+		return true;
+	if (signature == NID_rsassaPss)
+		hash = pss_hash(algorithm);
+	else
+		(void)OBJ_find_sigid_algs(signature, &hash, NULL);
+	switch (hash) {
+	case NID_sha256:
+	case NID_sha384:
+	case NID_sha512:
+	case NID_sha3_256:
+	case NID_sha3_384:
+	case NID_sha3_512:
+		return true;
+	default:
+		return false;
+	}
 }
 
 /* Of all but the anchor, whose own signature, age of form and extensions mean nothing. */

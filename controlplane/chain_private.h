@@ -25,6 +25,10 @@ void trust_replace(struct trust *t, X509_STORE *with_lists, bool expired_lists);
 enum { CHAIN_SUBJECT_MAX = 100 };
 const char *chain_subject(char out[CHAIN_SUBJECT_MAX], const X509_NAME *name);
 
+/* Whether a list or an answer signed like this may be believed: with SHA-2 or SHA-3 of 256 bits or more, or
+ * with EdDSA, which has its own (RFC 9155: no MD5, no SHA-1). Also within RSA-PSS (RFC 4055 3.1). */
+bool chain_signature_fits(const X509_ALGOR *algorithm);
+
 /* The curve (RFC 8422 5.1.1) when it is secp256r1, secp384r1 or secp521r1, else 0. */
 uint16_t chain_key_curve(EVP_PKEY *key);
 

@@ -71,15 +71,6 @@ static STACK_OF(X509_CRL) * read_der(BIO *in)
 	return NULL;
 }
 
-static bool hash_fits(const X509_CRL *list)
-{
-	int hash = NID_undef;
-
-	if (!OBJ_find_sigid_algs(X509_CRL_get_signature_nid(list), &hash, NULL))
-		return false;
-	return hash != NID_sha1 && hash != NID_md5 && hash != NID_sha224;
-}
-
 /* False when an anchor has the issuer's name, but none has its key. */
 static bool signature_fits(const struct lists *l, X509_CRL *list)
 {
@@ -127,8 +118,10 @@ static bool check_list(const struct lists *l, X509_CRL *list, char why[WHY_MAX])
 {
 	char issuer[CHAIN_SUBJECT_MAX];
 	const char *fault = scope_fault(list);
+	const X509_ALGOR *algorithm;
 
-	if (!fault && !hash_fits(list))
+	X509_CRL_get0_signature(list, NULL, &algorithm);
+	if (!fault && !chain_signature_fits(algorithm))
 		fault = "is signed with a hash that is not enabled";
 	if (!fault && !signature_fits(l, list))
 		fault = "is not signed with its key";

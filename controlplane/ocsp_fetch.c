@@ -8,6 +8,8 @@
 #include <openssl/http.h>
 #include <openssl/x509v3.h>
 
+#include "controlplane/chain_private.h"
+
 char *ocsp_url_of(X509 *certificate)
 {
 	STACK_OF(OPENSSL_STRING) *urls = X509_get1_ocsp(certificate);
@@ -75,15 +77,6 @@ static BIO *post(const char *url, BIO *request, struct ocsp_answer *a)
 
 /* ---- the answer */
 
-static bool hash_fits(OCSP_BASICRESP *basic)
-{
-	int signature = OBJ_obj2nid(OCSP_resp_get0_tbs_sigalg(basic)->algorithm), hash = NID_undef;
-
-	if (!OBJ_find_sigid_algs(signature, &hash, NULL))
-		return false;
-	return hash != NID_sha1 && hash != NID_md5 && hash != NID_sha224;
-}
-
 /* RFC 6960 4.2.2.2: by the issuer, or by whom it has certified for that. What is above it does not matter. */
 static bool is_signed(const struct ocsp_question *q, OCSP_BASICRESP *basic)
 {
@@ -116,7 +109,7 @@ static void read_status(const struct ocsp_question *q, OCSP_BASICRESP *basic, st
 	ASN1_GENERALIZEDTIME *revoked, *from, *until;
 	int status, reason;
 
-	if (!hash_fits(basic))
+	if (!chain_signature_fits(OCSP_resp_get0_tbs_sigalg(basic)))
 		fail(a, false, "its answer is signed with a hash that is not enabled");
 	else if (!is_signed(q, basic))
 		fail(a, false, "its answer is not signed by the certificate's issuer, nor on its behalf");

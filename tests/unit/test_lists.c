@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+#include <openssl/evp.h>
+#include <openssl/rsa.h>
 #include <openssl/x509v3.h>
 
 #include "controlplane/errand.h"
@@ -291,6 +293,55 @@ static void test_lists_that_are_not_full(void **state)
 	trust = trust_new(path("anchors"), (char[256]){0}, 256);
 }
 
+/* Rewrites "root" with this hash, NULL: Ed25519's own; in RSA-PSS when pss. */
+static struct lists *lists_signed(const struct subject *issuer, const EVP_MD *hash, bool pss)
+{
+	struct X509_crl_st *crl = crl_new(&root, &(long){BAD}, 1, DAY_S);
+	EVP_MD_CTX *context = EVP_MD_CTX_new();
+	EVP_PKEY_CTX *key_context;
+
+	assert_true(X509_CRL_set_issuer_name(crl, X509_get_subject_name(issuer->certificate)));
+	assert_int_equal(EVP_DigestSignInit(context, &key_context, hash, NULL, issuer->key), 1);
+	if (pss)
+		assert_int_equal(EVP_PKEY_CTX_set_rsa_padding(key_context, RSA_PKCS1_PSS_PADDING), 1);
+	assert_true(X509_CRL_sign_ctx(crl, context));
+	EVP_MD_CTX_free(context);
+	crl_write(path("root"), crl, 1);
+	X509_CRL_free(crl);
+	return lists_of("root", NULL, false);
+}
+
+static void test_hashes(void **state)
+{
+	struct subject rsa = subject_new(&(struct wanted){.common_name = "RSA", .group = "RSA:2048"}, 1);
+	struct subject edwards =
+		subject_new(&(struct wanted){.common_name = "Edwards", .group = "ED25519"}, 1);
+	const struct {
+		const struct subject *issuer;
+		const EVP_MD *hash;
+		bool pss, taken;
+	} cases[] = {
+		{&root, EVP_sha1(), false, false},     {&root, EVP_sha224(), false, false},
+		{&root, EVP_sha384(), false, true},    {&rsa, EVP_sha1(), false, false},
+		{&rsa, EVP_ripemd160(), false, false}, {&rsa, EVP_md5(), false, false},
+		{&rsa, EVP_sha512(), false, true},     {&rsa, EVP_sha1(), true, false},
+		{&rsa, EVP_sha224(), true, false},     {&rsa, EVP_sha256(), true, true},
+		{&edwards, NULL, false, true},
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct lists *l = lists_signed(cases[i].issuer, cases[i].hash, cases[i].pss);
+
+		assert_int_equal(l != NULL, cases[i].taken);
+		assert_true(l || strstr(error, "is signed with a hash that is not enabled"));
+		lists_free(l);
+	}
+	subject_free(&rsa);
+	subject_free(&edwards);
+	trust_free(trust);
+	trust = trust_new(path("anchors"), (char[256]){0}, 256);
+}
+
 /* ---- errands */
 
 struct counter {
@@ -378,7 +429,7 @@ int main(void)
 		cmocka_unit_test(test_revoked),          cmocka_unit_test(test_changes),
 		cmocka_unit_test(test_out_of_memory),    cmocka_unit_test(test_expired),
 		cmocka_unit_test(test_wrong_signatures), cmocka_unit_test(test_lists_that_are_not_full),
-		cmocka_unit_test(test_errands),
+		cmocka_unit_test(test_hashes),           cmocka_unit_test(test_errands),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -39,6 +39,7 @@ static struct {
 	int listener;
 	char url[64];
 	const struct subject *_Atomic signer;
+	const EVP_MD *_Atomic hash;
 	_Atomic int says_of_odd;
 	_Atomic unsigned asked;
 } responder;
@@ -77,7 +78,7 @@ static OCSP_BASICRESP *sign_status(OCSP_CERTID *id, long serial)
 	OCSP_basic_add1_status(basic, id,
 			       serial == REVOKED ? V_OCSP_CERTSTATUS_REVOKED : V_OCSP_CERTSTATUS_GOOD,
 			       OCSP_REVOKED_STATUS_NOSTATUS, from, from, until);
-	OCSP_basic_sign(basic, signer->certificate, signer->key, EVP_sha256(), NULL, 0);
+	OCSP_basic_sign(basic, signer->certificate, signer->key, responder.hash, NULL, 0);
 	ASN1_TIME_free(from);
 	ASN1_TIME_free(until);
 	return basic;
@@ -186,6 +187,7 @@ static struct ocsp *new_ocsp(int says_of_odd)
 	assert_non_null(o);
 	responder.says_of_odd = says_of_odd;
 	responder.signer = &root;
+	responder.hash = EVP_sha256();
 	responder.asked = 0;
 	return o;
 }
@@ -269,6 +271,20 @@ static void test_below_the_anchor(void **state)
 	}
 }
 
+/* RFC 9155 */
+static void test_sha1_is_not_believed(void **state)
+{
+	struct ocsp *o = new_ocsp(OCSP_RESPONSE_STATUS_SUCCESSFUL);
+	bool at_once;
+
+	responder.hash = EVP_sha1();
+	assert_int_equal(verdict_on(o, &good, &at_once), OCSP_VERDICT_UNANSWERED);
+	responder.hash = EVP_sha384();
+	assert_int_equal(verdict_on(o, &revoked, &at_once), OCSP_VERDICT_REVOKED);
+	assert_int_equal(responder.asked, 2);
+	ocsp_free(o);
+}
+
 static struct subject responder_of(const struct subject *issuer, const char *usage)
 {
 	return subject_new(&(struct wanted){.common_name = "responder",
@@ -330,6 +346,7 @@ int main(void)
 		cmocka_unit_test(test_a_refusal_is_about_one_certificate),
 		cmocka_unit_test(test_a_responder_in_trouble_is_left_alone),
 		cmocka_unit_test(test_below_the_anchor),
+		cmocka_unit_test(test_sha1_is_not_believed),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
