@@ -29,6 +29,7 @@ enum { HTTP_ERROR = -1, RUBBISH = -2, HOLLOW = -3 }; /* beside the statuses of R
 static struct subject root, good, revoked, odd;
 /* two CAs below the root, and who speaks of what the lower one has issued */
 static struct subject upper, lower, good_below, revoked_below, delegate, not_a_delegate, delegate_of_upper;
+static struct subject delegate_by_sha1, delegate_short;
 static struct trust *trust;
 static struct errands *errands;
 static int answered;
@@ -253,9 +254,14 @@ static void test_below_the_anchor(void **state)
 	static const struct {
 		const struct subject *signer;
 		bool believed;
-	} cases[] = {{&lower, true},           {&delegate, true},
-		     {&not_a_delegate, false}, {&delegate_of_upper, false},
-		     {&upper, false},          {&root, false}};
+	} cases[] = {{&lower, true},
+		     {&delegate, true},
+		     {&not_a_delegate, false},
+		     {&delegate_of_upper, false},
+		     {&delegate_by_sha1, false},
+		     {&delegate_short, false},
+		     {&upper, false},
+		     {&root, false}};
 
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct ocsp *o = new_ocsp(OCSP_RESPONSE_STATUS_SUCCESSFUL);
@@ -285,10 +291,13 @@ static void test_sha1_is_not_believed(void **state)
 	ocsp_free(o);
 }
 
-static struct subject responder_of(const struct subject *issuer, const char *usage)
+static struct subject responder_of(const struct subject *issuer, const char *usage, const char *hash,
+				   const char *group)
 {
 	return subject_new(&(struct wanted){.common_name = "responder",
 					    .issuer = issuer,
+					    .hash = hash,
+					    .group = group,
 					    .extensions = {{"extendedKeyUsage", usage}}},
 			   0);
 }
@@ -301,9 +310,11 @@ static void set_up_below(void)
 		subject_new(&(struct wanted){.common_name = "good", .issuer = &lower, .serial = GOOD}, 0);
 	revoked_below = subject_new(
 		&(struct wanted){.common_name = "revoked", .issuer = &lower, .serial = REVOKED}, 0);
-	delegate = responder_of(&lower, "OCSPSigning");
-	not_a_delegate = responder_of(&lower, "clientAuth");
-	delegate_of_upper = responder_of(&upper, "OCSPSigning");
+	delegate = responder_of(&lower, "OCSPSigning", NULL, NULL);
+	not_a_delegate = responder_of(&lower, "clientAuth", NULL, NULL);
+	delegate_by_sha1 = responder_of(&lower, "OCSPSigning", "SHA1", NULL);
+	delegate_short = responder_of(&lower, "OCSPSigning", NULL, "RSA:1024");
+	delegate_of_upper = responder_of(&upper, "OCSPSigning", NULL, NULL);
 }
 
 static int set_up(void **state)
@@ -324,9 +335,10 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-	struct subject *const all[] = {&root,     &good,           &revoked,          &odd,
-				       &upper,    &lower,          &good_below,       &revoked_below,
-				       &delegate, &not_a_delegate, &delegate_of_upper};
+	struct subject *const all[] = {&root,          &good,           &revoked,           &odd,
+				       &upper,         &lower,          &good_below,        &revoked_below,
+				       &delegate,      &not_a_delegate, &delegate_of_upper, &delegate_by_sha1,
+				       &delegate_short};
 
 	shutdown(responder.listener, SHUT_RDWR);
 	pthread_join(responder.thread, NULL);
