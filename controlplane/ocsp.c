@@ -53,7 +53,7 @@ struct query {
 	uint8_t key[KEY_LEN];
 	char *url;
 	OCSP_CERTID *id;
-	X509 *issuer; /* chain_verify() has found it good */
+	X509 *issuer; /* a copy of its own: what chain_verify() found good */
 };
 
 /* ---- the table */
@@ -222,9 +222,8 @@ static bool send(struct ocsp *o, const uint8_t *key, OCSP_CERTID *id, char *url,
 	memcpy(q->key, key, KEY_LEN);
 	q->id = id;
 	q->url = url;
-	q->issuer = issuer;
-	X509_up_ref(issuer);
-	if (errands_add(o->errands, &q->errand, 0) == 0)
+	q->issuer = X509_dup(issuer);
+	if (q->issuer && errands_add(o->errands, &q->errand, 0) == 0)
 		return true;
 	query_free(q);
 	return false;
