@@ -474,6 +474,7 @@ class RequiredStatus(OnlineStatus):
                       self.lab.gateway.output(1000))
 
     def test_A03_a_responder_that_is_silent_keeps_nobody_else_waiting(self):
+        self.addCleanup(lambda: self.replace(self.start_responder))
         self.check_good()  # its answer is remembered
         self.replace(lambda: authority.Silent(self.port))
         waiting = [threading.Thread(target=self.openssl, args=(f"late-{i}",)) for i in (2, 3)]
@@ -484,7 +485,7 @@ class RequiredStatus(OnlineStatus):
             self.lab.check_good()
             count += 1
         self.assertGreater(time.monotonic() - start, 1.5)
-        self.assertGreater(count / (time.monotonic() - start), 10)  # handshakes per second beside those that wait
+        self.assertGreater(count, 5)  # on a machine that is busy, too; one or two if they had to wait as well
         log = self.lab.gateway.output(1000)
         self.assertIn("cannot be asked", log)
         self.assertIn("whether the client's certificate has been revoked is not known", log)
