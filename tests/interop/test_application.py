@@ -156,12 +156,16 @@ class Example(Attached):
         self.lab.wait(self.lab.attached, "who.py to attach", processes=[self.lab.gateway, who])
         return who
 
+    def is_told_after(self, payload, who):
+        """What comes back is the request itself, which is no CoAP answer: the client is not waited for."""
+        clients.openssl_client(self.lab.server, clients.Credential(psk=(lab.METER, lab.METER_KEY)),
+                               payload=payload.encode() + b"3", seconds=2)
+        return payload in who.output(1000)
+
     def test_it_prints_who_sent_what(self):
         who = self.start_who("--echo")
         try:
-            # What comes back is the request itself, which is no CoAP answer: the client is not waited for.
-            clients.openssl_client(self.lab.server, clients.Credential(psk=(lab.METER, lab.METER_KEY)),
-                                   payload=b"volume=1234.5m3", seconds=2)
+            self.assertTrue(self.wait_until(lambda: self.is_told_after("volume=1234.5m", who), 20))
             with self.lab.client() as client:
                 client.connect()
                 self.assertEqual(client.exchange(b"temperature=21\x1b"), b"temperature=21\x1b")
