@@ -11,7 +11,8 @@ struct attempts {
 	uint64_t first_ns, timeout_ns;
 	struct attempt_list ages;                   /* oldest first */
 	struct attempt_list levels[ATTEMPT_LEVELS]; /* each by deadline */
-	struct attempt_list waiting, woken;         /* longest wait first */
+	struct attempt_list *waiting; /* by question, as many lists as chains; and for question 0 one more */
+	struct attempt_list woken;    /* these, too: longest wait first */
 };
 
 struct attempts *attempts_new(uint32_t max, uint64_t first_ns, uint64_t timeout_ns)
@@ -24,7 +25,10 @@ struct attempts *attempts_new(uint32_t max, uint64_t first_ns, uint64_t timeout_
 	while (size < max)
 		size *= 2;
 	as->table = calloc(size, sizeof as->table[0]);
-	if (!as->table) {
+	as->waiting = calloc((size_t)size + 1, sizeof as->waiting[0]);
+	if (!as->table || !as->waiting) {
+		free(as->table);
+		free(as->waiting);
 		free(as);
 		return NULL;
 	}
@@ -33,8 +37,9 @@ struct attempts *attempts_new(uint32_t max, uint64_t first_ns, uint64_t timeout_
 	as->first_ns = first_ns;
 	as->timeout_ns = timeout_ns;
 	TAILQ_INIT(&as->ages);
-	TAILQ_INIT(&as->waiting);
 	TAILQ_INIT(&as->woken);
+	for (uint32_t i = 0; i <= size; i++)
+		TAILQ_INIT(&as->waiting[i]);
 	for (unsigned i = 0; i < ATTEMPT_LEVELS; i++)
 		TAILQ_INIT(&as->levels[i]);
 	return as;
@@ -52,6 +57,7 @@ void attempts_free(struct attempts *as)
 		free(a);
 	}
 	free(as->table);
+	free(as->waiting);
 	free(as);
 }
 
@@ -123,28 +129,43 @@ uint32_t attempts_count(const struct attempts *as)
 	return as->count;
 }
 
+/* Questions are numbered one by one, so that their low bits spread well, too. */
+static struct attempt_list *waiting_for(struct attempts *as, uint64_t question)
+{
+	return &as->waiting[question ? question & as->mask : as->mask + 1];
+}
+
 void attempt_wait_over(struct attempts *as, struct attempt *a)
 {
-	if (a->waits != ATTEMPT_WAITS_NOT)
-		TAILQ_REMOVE(a->waits == ATTEMPT_WAITS ? &as->waiting : &as->woken, a, wait);
+	if (a->waits == ATTEMPT_WAITS)
+		TAILQ_REMOVE(waiting_for(as, a->question), a, wait);
+	if (a->waits == ATTEMPT_WOKEN)
+		TAILQ_REMOVE(&as->woken, a, wait);
 	a->waits = ATTEMPT_WAITS_NOT;
 }
 
-void attempt_wait(struct attempts *as, struct attempt *a)
+void attempt_wait(struct attempts *as, struct attempt *a, uint64_t question)
 {
 	if (a->waits != ATTEMPT_WAITS_NOT)
 		return;
 	a->waits = ATTEMPT_WAITS;
-	TAILQ_INSERT_TAIL(&as->waiting, a, wait);
+	a->question = question;
+	TAILQ_INSERT_TAIL(waiting_for(as, question), a, wait);
 }
 
-void attempts_wake(struct attempts *as)
+void attempts_wake(struct attempts *as, uint64_t question)
 {
-	struct attempt *a;
+	struct attempt_list *list = waiting_for(as, question);
+	struct attempt *next;
 
-	TAILQ_FOREACH (a, &as->waiting, wait)
+	for (struct attempt *a = TAILQ_FIRST(list); a; a = next) {
+		next = TAILQ_NEXT(a, wait);
+		if (a->question != question)
+			continue;
+		TAILQ_REMOVE(list, a, wait);
+		TAILQ_INSERT_TAIL(&as->woken, a, wait);
 		a->waits = ATTEMPT_WOKEN;
-	TAILQ_CONCAT(&as->woken, &as->waiting, wait);
+	}
 }
 
 struct attempt *attempts_woken(struct attempts *as)

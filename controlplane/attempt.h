@@ -21,6 +21,7 @@ struct attempt {
 	uint64_t started_ns, resend_ns, sent_ns;
 	uint8_t level;
 	enum attempt_waits waits;
+	uint64_t question; /* while it waits: whose answer */
 	struct attempt *hash_next;
 	TAILQ_ENTRY(attempt) age, timer, wait;
 };
@@ -43,12 +44,13 @@ void attempt_remove(struct attempts *as, struct attempt *a);
 struct attempt *attempts_oldest(struct attempts *as);
 uint32_t attempts_count(const struct attempts *as);
 
-/* It waits for an answer from outside (HANDSHAKE_WAITING), or no longer. Both may be repeated. */
-void attempt_wait(struct attempts *as, struct attempt *a);
+/* It waits for an answer from outside (HANDSHAKE_WAITING), that to handshake_question(), or no longer. Both
+ * may be repeated. */
+void attempt_wait(struct attempts *as, struct attempt *a, uint64_t question);
 void attempt_wait_over(struct attempts *as, struct attempt *a);
-/* Answers have come: attempts_woken() then returns each of those that wait now once, the longest wait first,
- * and NULL at the end. */
-void attempts_wake(struct attempts *as);
+/* An answer has come: attempts_woken() then returns each of those that wait for it now once, the longest wait
+ * first, and NULL at the end. Nobody else's time is spent. */
+void attempts_wake(struct attempts *as, uint64_t question);
 struct attempt *attempts_woken(struct attempts *as);
 
 /* One that has lasted too long; NULL: none (any more). It stays in place. */

@@ -13,7 +13,8 @@
 
 struct client_certificate {
 	struct chain *chain;
-	bool status_good; /* as far as OCSP is concerned */
+	bool status_good;    /* as far as OCSP is concerned */
+	bool asks_responder; /* and its answer has not come yet */
 };
 
 /* ---- X.509 */
@@ -158,17 +159,17 @@ static int check_status(struct client_certificate *c, const struct tls *tls, str
 	if (c->status_good || !tls->ocsp || !chain_issuer(c->chain))
 		return 1;
 	verdict = ocsp_ask(tls->ocsp, c->chain);
-	if (verdict == OCSP_VERDICT_LATER)
+	c->asks_responder = verdict == OCSP_VERDICT_LATER;
+	if (c->asks_responder)
 		return -EAGAIN;
 	c->status_good = verdict == OCSP_VERDICT_GOOD || (tls->ocsp_clients == CONFIG_OCSP_CLIENTS_OPTIONAL &&
 							  verdict != OCSP_VERDICT_REVOKED);
 	return c->status_good ? 1 : refuse_status(verdict, refusal);
 }
 
-const char *client_certificate_waits_for(const struct client_certificate *c)
+bool client_certificate_asks_responder(const struct client_certificate *c)
 {
-	return c->chain && !c->status_good ? "the OCSP responder or the credential store"
-					   : "the credential store";
+	return c->asks_responder;
 }
 
 /* ---- the message */

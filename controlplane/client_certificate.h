@@ -22,8 +22,8 @@ struct client_certificate;
 int client_certificate_check(struct client_certificate **kept, const struct tls *tls,
 			     enum certificate_type type, const uint8_t *body, size_t len, struct proof *proof,
 			     struct refusal *refusal);
-/* After -EAGAIN: whose answer it is, for the operator. */
-const char *client_certificate_waits_for(const struct client_certificate *c);
+/* After -EAGAIN: whether the answer is the OCSP responder's; if not, it is the credential store's. */
+bool client_certificate_asks_responder(const struct client_certificate *c);
 void client_certificate_free(struct client_certificate *c); /* NULL is fine */
 
 #endif

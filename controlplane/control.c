@@ -119,6 +119,7 @@ static int rotate_cookie_secret(struct control *c)
 static void process_store(struct control *c)
 {
 	const struct credentials *credentials = &c->credentials;
+	uint64_t question;
 
 	if (!credentials->ops || !credentials->ops->process)
 		return;
@@ -129,7 +130,8 @@ static void process_store(struct control *c)
 	for (unsigned i = 0; i < ANSWERS_PER_TURN; i++) {
 		if (credentials->ops->process(credentials->store, c->now_ns) == 0)
 			return;
-		negotiate_answered(c);
+		while ((question = credentials->ops->next_answer(credentials->store)))
+			negotiate_answered(c, question);
 		revoke_answered(c);
 	}
 }
@@ -183,7 +185,7 @@ static void drain(int fd)
 static void take_answers(struct control *c, int fd)
 {
 	drain(fd);
-	negotiate_answered(c);
+	negotiate_answered(c, 0);
 }
 
 static void take_event(struct control *c, int fd)

@@ -76,15 +76,19 @@ struct credential_store {
 	 * to be looked up again; another -errno: unreachable. NULL when the store never changes while it is
 	 * open. */
 	int (*changes)(void *store, uint64_t *number, struct credential_change *out, unsigned max);
-	/* A store that answers later has these three, and no other store has any of them.
+	/* A store that answers later has these five, and no other store has any of them.
 	 * fd: an epoll descriptor of the store's own, the same while it is open; readable when it wants
 	 * process(). process: does what is due, and returns how many answers have come. deadline: process()
 	 * is to be called at this time (CLOCK_MONOTONIC) at the latest; 0: in this very turn, UINT64_MAX: no
-	 * need.
+	 * need. question: the number, not 0, of what was asked by the last find() that returned -EAGAIN;
+	 * whoever asks the same meanwhile has the same number. next_answer: the numbers of the answers that
+	 * have come, each once, then 0; to be read between one process() and the next.
 	 */
 	int (*fd)(const void *store);
 	unsigned (*process)(void *store, uint64_t now_ns);
 	uint64_t (*deadline)(const void *store);
+	uint64_t (*question)(const void *store);
+	uint64_t (*next_answer)(void *store);
 	/* Whether a look-up would be answered now; NULL: always. For readiness and metrics. */
 	bool (*reachable)(const void *store);
 	void (*close)(void *store);

@@ -47,9 +47,17 @@ enum handshake_state refuse_aloud(struct handshake *h)
 	return HANDSHAKE_FAILED;
 }
 
-enum handshake_state wait_for(struct handshake *h, const char *whom)
+enum handshake_state wait_for_store(struct handshake *h)
 {
-	h->waits_for = whom;
+	h->waits_for = "the credential store";
+	h->question = h->tls->credentials.ops->question(h->tls->credentials.store);
+	return HANDSHAKE_WAITING;
+}
+
+enum handshake_state wait_for_responder(struct handshake *h)
+{
+	h->waits_for = "the OCSP responder";
+	h->question = 0;
 	return HANDSHAKE_WAITING;
 }
 
@@ -417,6 +425,11 @@ enum handshake_state handshake_resend(struct handshake *h)
 	if (wolfSSL_dtls_retransmit(h->ssl) == WOLFSSL_SUCCESS)
 		return HANDSHAKE_GOES_ON;
 	return failed_in_wolfssl(h, wolfSSL_get_error(h->ssl, WOLFSSL_FATAL_ERROR));
+}
+
+uint64_t handshake_question(const struct handshake *h)
+{
+	return h->waits_for ? h->question : 0;
 }
 
 bool handshake_wants_resend(struct handshake *h)

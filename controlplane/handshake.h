@@ -43,6 +43,9 @@ void handshake_free(struct handshake *h);
 enum handshake_state handshake_record(struct handshake *h, const uint8_t *record, size_t len,
 				      uint64_t now_ns);
 
+/* After HANDSHAKE_WAITING: the number of the answer of the credential store that it waits for (credential.h);
+ * 0: it waits for somebody else's. */
+uint64_t handshake_question(const struct handshake *h);
 /* After HANDSHAKE_WAITING: asks again for what it waits for, and goes on with what came meanwhile. */
 enum handshake_state handshake_continue(struct handshake *h, uint64_t now_ns);
 

@@ -187,7 +187,7 @@ enum handshake_state take_hello(struct handshake *h, struct assembly_message *m)
 	    !offer_choose(&offer, &h->tls->policy, &choice, &h->refusal))
 		return refuse_aloud(h);
 	if (!judge_ticket(h, &offer, &choice))
-		return wait_for(h, "the credential store");
+		return wait_for_store(h);
 	if (!tls_admit(h->tls, h->now_ns))
 		return refuse(h, REFUSED_TENANT_RATE, 0,
 			      "more handshakes per second than its tenant's handshake_rate allows");

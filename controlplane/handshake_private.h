@@ -32,6 +32,7 @@ struct handshake {
 	/* While it waits for an answer from outside: whose, for the operator, and the message that needs it.
 	 * Whatever arrives meanwhile is kept and looked at afterwards. */
 	const char *waits_for;
+	uint64_t question; /* of the credential store, if it is that one */
 	struct assembly_message *kept;
 
 	struct client_certificate *certificate;
@@ -79,8 +80,9 @@ enum handshake_state refuse(struct handshake *h, enum refusal_cause cause, uint8
 enum handshake_state refuse_internal(struct handshake *h, const char *text); /* our own fault */
 enum handshake_state refuse_aloud(struct handshake *h);
 
-/* The answer comes from outside, later; whom: for the operator. Returns HANDSHAKE_WAITING. */
-enum handshake_state wait_for(struct handshake *h, const char *whom);
+/* The answer comes from outside, later. Both return HANDSHAKE_WAITING. */
+enum handshake_state wait_for_store(struct handshake *h); /* after a look-up that returned -EAGAIN */
+enum handshake_state wait_for_responder(struct handshake *h);
 
 /* Gives wolfSSL one whole message, which is dropped then. */
 enum handshake_state feed_message(struct handshake *h, struct assembly_message *m);

@@ -84,7 +84,7 @@ enum handshake_state find_psk(struct handshake *h, const struct assembly_message
 	if (len > 0 && len <= PSK_IDENTITY_MAX && !memchr(identity, 0, len))
 		ret = c->ops->find_psk(c->store, h->tls->tenant, identity, len, &found);
 	if (ret == -EAGAIN)
-		return wait_for(h, "the credential store");
+		return wait_for_store(h);
 	if (ret < 0) {
 		(void)refuse(h, REFUSED_STORE, ALERT_INTERNAL_ERROR, "the credential store \"%s\" %s",
 			     c->ops->name, credential_store_fault(ret));
@@ -135,7 +135,8 @@ enum handshake_state check_certificate(struct handshake *h, const struct assembl
 	ret = client_certificate_check(&h->certificate, h->tls, h->client_type, body, m->body_len, h->proof,
 				       &h->refusal);
 	if (ret == -EAGAIN)
-		return wait_for(h, client_certificate_waits_for(h->certificate));
+		return client_certificate_asks_responder(h->certificate) ? wait_for_responder(h)
+									 : wait_for_store(h);
 	h->certificate_good = ret == 1;
 	return h->certificate_good ? HANDSHAKE_GOES_ON : refuse_aloud(h);
 }

@@ -16,6 +16,8 @@ struct lookups {
 	bool fresh;                  /* something waits for its time to be set */
 	struct lookup_list steps[3]; /* by enum lookup_step, each in order of due_ns */
 	struct lookup_list held, ripe;
+	struct lookup *untold; /* the first ripe one that lookups_next_ripe() has not told of */
+	uint64_t numbers;      /* given so far */
 };
 
 struct lookups *lookups_new(unsigned max, uint64_t timeout_ns, uint64_t keep_ns, uint64_t seed)
@@ -62,6 +64,8 @@ static void leave_turn(struct lookups *ls, struct lookup *l)
 	if (l->hold == LOOKUP_HELD)
 		TAILQ_REMOVE(&ls->held, l, turn);
 	if (l->hold == LOOKUP_RIPE) {
+		if (ls->untold == l)
+			ls->untold = TAILQ_NEXT(l, turn);
 		TAILQ_REMOVE(&ls->ripe, l, turn);
 		ls->ripe_count--;
 	}
@@ -74,6 +78,8 @@ static void ripen(struct lookups *ls, struct lookup *l)
 	l->hold = LOOKUP_RIPE;
 	TAILQ_INSERT_TAIL(&ls->ripe, l, turn);
 	ls->ripe_count++;
+	if (!ls->untold)
+		ls->untold = l;
 }
 
 static void leave_sender(struct lookup *l)
@@ -147,6 +153,7 @@ struct lookup *lookups_add(struct lookups *ls, const uint8_t *key, size_t key_le
 		return NULL;
 	memcpy(l->key, key, key_len);
 	l->key_len = (uint16_t)key_len;
+	l->number = ++ls->numbers;
 	chain = chain_of(ls, key, key_len);
 	l->hash_next = *chain;
 	*chain = l;
@@ -242,9 +249,24 @@ void lookups_forget(struct lookups *ls)
 
 /* ---- time */
 
+/* Of those that were held since the last time: they are the last ones. Never before one that was held before
+ * them. */
+static void set_releases(struct lookups *ls, uint64_t release_ns)
+{
+	struct lookup *l = TAILQ_LAST(&ls->held, lookup_list), *before;
+
+	if (!l || l->release_ns)
+		return;
+	while ((before = TAILQ_PREV(l, lookup_list, turn)) && !before->release_ns)
+		l = before;
+	if (before && before->release_ns > release_ns)
+		release_ns = before->release_ns;
+	for (; l; l = TAILQ_NEXT(l, turn))
+		l->release_ns = release_ns;
+}
+
 static void set_times(struct lookups *ls, uint64_t now_ns, uint64_t wait_ns)
 {
-	const struct lookup *before = NULL;
 	struct lookup *l;
 
 	if (!ls->fresh)
@@ -256,13 +278,7 @@ static void set_times(struct lookups *ls, uint64_t now_ns, uint64_t wait_ns)
 			break;
 		l->due_ns = now_ns + ls->timeout_ns;
 	}
-	TAILQ_FOREACH (l, &ls->held, turn) { /* never before one that was held before it */
-		if (!l->release_ns)
-			l->release_ns = now_ns + wait_ns;
-		if (before && l->release_ns < before->release_ns)
-			l->release_ns = before->release_ns;
-		before = l;
-	}
+	set_releases(ls, now_ns + wait_ns);
 }
 
 static void give_up(struct lookups *ls, enum lookup_step step, uint64_t now_ns)
@@ -296,6 +312,16 @@ unsigned lookups_ripe(const struct lookups *ls)
 	return ls->ripe_count;
 }
 
+uint64_t lookups_next_ripe(struct lookups *ls)
+{
+	const struct lookup *l = ls->untold;
+
+	if (!l)
+		return 0;
+	ls->untold = TAILQ_NEXT(l, turn);
+	return l->number;
+}
+
 uint64_t lookups_release(const struct lookups *ls)
 {
 	const struct lookup *l = TAILQ_FIRST(&ls->held);
@@ -312,9 +338,9 @@ uint64_t lookups_deadline(const struct lookups *ls)
 	for (unsigned i = 0; i < 3; i++) {
 		const struct lookup *l = TAILQ_FIRST(&ls->steps[i]);
 
-		while (l && l->hold == LOOKUP_HELD) /* it is not forgotten before it was told */
-			l = TAILQ_NEXT(l, order);
-		if (l && l->due_ns < deadline)
+		/* One that is held is not forgotten before it was told, and those behind it can wait as long.
+		 */
+		if (l && l->hold != LOOKUP_HELD && l->due_ns < deadline)
 			deadline = l->due_ns;
 	}
 	return deadline;

@@ -23,6 +23,7 @@ struct lookup {
 	struct lookup *hash_next;
 	TAILQ_ENTRY(lookup) order, turn;
 	struct lookup **by;  /* who was told of it when it was sent; set to NULL when nobody cares */
+	uint64_t number;     /* its name for those who wait, never used for another */
 	uint64_t due_ns;     /* asked, sent: given up; kept: forgotten */
 	uint64_t release_ns; /* held: becomes ripe; 0: not known yet */
 	int result;          /* kept: 1: found; 0: unknown; -errno */
@@ -65,6 +66,8 @@ void lookups_forget(struct lookups *ls);
 void lookups_timers(struct lookups *ls, uint64_t now_ns, uint64_t wait_ns);
 /* How many have become ripe since lookups_timers(). */
 unsigned lookups_ripe(const struct lookups *ls);
+/* The number of one of these, each once; 0: no more. */
+uint64_t lookups_next_ripe(struct lookups *ls);
 /* When lookups_timers() has something to do; 0: at once. */
 uint64_t lookups_deadline(const struct lookups *ls);
 /* The same, for what is held alone: it wants more precision than a millisecond. UINT64_MAX: nothing is. */

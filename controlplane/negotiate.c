@@ -154,7 +154,7 @@ static void conclude(struct control *c, struct attempt *a, enum handshake_state 
 	struct flight *flight = handshake_flight(a->handshake);
 
 	if (state == HANDSHAKE_WAITING)
-		attempt_wait(c->attempts, a);
+		attempt_wait(c->attempts, a, handshake_question(a->handshake));
 	else
 		attempt_wait_over(c->attempts, a);
 	switch (state) {
@@ -271,11 +271,11 @@ void negotiate_record(struct control *c, const struct mail_record *mail)
 		give_back(c, mail);
 }
 
-void negotiate_answered(struct control *c)
+void negotiate_answered(struct control *c, uint64_t question)
 {
 	struct attempt *a;
 
-	attempts_wake(c->attempts);
+	attempts_wake(c->attempts, question);
 	while ((a = attempts_woken(c->attempts)))
 		conclude(c, a, handshake_continue(a->handshake, c->now_ns));
 }

@@ -28,6 +28,7 @@ struct redis_store {
 	struct wrap *wrap;
 	struct redis_link *link;
 	struct lookups *lookups;
+	uint64_t question; /* the last that was answered with -EAGAIN */
 	int epoll_fd, timer_fd;
 	uint64_t now_ns;
 	uint64_t wait_ns; /* how long an answer takes these days */
@@ -187,10 +188,14 @@ static int ask(struct redis_store *s, const struct credential_id *id, struct psk
 	size_t key_len = row_key_encode(id, key);
 	struct lookup *l = lookups_find(s->lookups, key, key_len);
 
-	if (!l && redis_link_is_down(s->link))
-		return -ENOTCONN;
-	if (!l)
-		return lookups_add(s->lookups, key, key_len) ? -EAGAIN : -EBUSY;
+	if (!l) {
+		if (redis_link_is_down(s->link))
+			return -ENOTCONN;
+		l = lookups_add(s->lookups, key, key_len);
+		if (!l)
+			return -EBUSY;
+	}
+	s->question = l->number;
 	if (l->step != LOOKUP_KEPT || l->hold == LOOKUP_HELD)
 		return -EAGAIN;
 	if (l->hold == LOOKUP_RIPE)
@@ -464,6 +469,16 @@ static uint64_t redis_deadline(const void *store)
 	return deadline;
 }
 
+static uint64_t redis_question(const void *store)
+{
+	return ((const struct redis_store *)store)->question;
+}
+
+static uint64_t redis_next_answer(void *store)
+{
+	return lookups_next_ripe(((struct redis_store *)store)->lookups);
+}
+
 static int redis_fd(const void *store)
 {
 	return ((const struct redis_store *)store)->epoll_fd;
@@ -543,6 +558,8 @@ const struct credential_store store_redis = {
 	.fd = redis_fd,
 	.process = redis_process,
 	.deadline = redis_deadline,
+	.question = redis_question,
+	.next_answer = redis_next_answer,
 	.reachable = redis_reachable,
 	.close = redis_close,
 };

@@ -72,6 +72,20 @@ static uint64_t deadline(const void *store)
 	return other->ops->deadline(other->store);
 }
 
+static uint64_t question(const void *store)
+{
+	const struct credentials *other = &((const struct stores *)store)->main;
+
+	return other->ops->question(other->store);
+}
+
+static uint64_t next_answer(void *store)
+{
+	const struct credentials *other = &((const struct stores *)store)->main;
+
+	return other->ops->next_answer(other->store);
+}
+
 static bool reachable(const void *store)
 {
 	const struct credentials *other = &((const struct stores *)store)->main;
@@ -80,7 +94,7 @@ static bool reachable(const void *store)
 }
 
 /* The main store is LMDB or Redis: both can be asked for certificates, changes and their state. Two of them,
- * as a store that answers at once has no fd, process and deadline. */
+ * as a store that answers at once has nothing to wait for. */
 static const struct credential_store chain = {.name = "file and store",
 					      .find_psk = find_psk,
 					      .find = find,
@@ -93,6 +107,8 @@ static const struct credential_store waiting_chain = {.name = "file and store",
 						      .fd = chain_fd,
 						      .process = process,
 						      .deadline = deadline,
+						      .question = question,
+						      .next_answer = next_answer,
 						      .reachable = reachable};
 
 /* ---- start and end */

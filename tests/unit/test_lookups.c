@@ -212,6 +212,36 @@ static void test_many(void **state)
 	lookups_free(ls);
 }
 
+/* Each answer is told of once, by the number that its question has had from the start. */
+static void test_numbers(void **state)
+{
+	struct lookups *ls = new_lookups();
+	struct lookup *by[2], *a = ask_and_send(ls, "a", 1, &by[0]), *b = ask_and_send(ls, "b", 1, &by[1]);
+	const uint64_t number = a->number;
+
+	assert_true(a->number > 0 && b->number > 0 && a->number != b->number);
+	assert_int_equal(lookups_next_ripe(ls), 0);
+	lookup_answer(ls, b, 0, NULL, 0, 2);
+	assert_int_equal(lookups_next_ripe(ls), b->number);
+	assert_int_equal(lookups_next_ripe(ls), 0);
+	lookup_answer(ls, a, 1, "row", 3, 2); /* of the same turn */
+	assert_int_equal(lookups_next_ripe(ls), number);
+	assert_int_equal(lookups_next_ripe(ls), 0);
+	lookups_timers(ls, 3, WAIT);
+	lookup_hold(ls, a);
+	lookup_hold(ls, b);
+	lookups_timers(ls, 4, WAIT);
+	assert_int_equal(lookups_next_ripe(ls), 0);
+	lookups_timers(ls, 4 + WAIT, WAIT);
+	assert_int_equal(lookups_ripe(ls), 2);
+	assert_int_equal(lookups_next_ripe(ls), number);
+	lookups_timers(ls, 5 + WAIT, WAIT); /* the other one is not told of any more */
+	assert_int_equal(lookups_next_ripe(ls), 0);
+	lookups_timers(ls, 2 + KEEP, WAIT);
+	assert_true(ask(ls, "a")->number > number); /* another question */
+	lookups_free(ls);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -222,6 +252,7 @@ int main(void)
 		cmocka_unit_test(test_bound),
 		cmocka_unit_test(test_forgetting),
 		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_numbers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -261,6 +261,43 @@ static void test_pipelines(void **state)
 	redis_store_close(s);
 }
 
+/* Whoever waits is named by a number, and an answer names those whose it is. */
+static void test_an_answer_has_its_number(void **state)
+{
+	const uint64_t end = now_ns() + PATIENCE_MS * MS;
+	struct redis_store *s;
+	struct psk_credential found;
+	uint64_t numbers[2];
+
+	put("dev", "key");
+	s = open_ready();
+	for (int round = 0; round < 2; round++) { /* asked of the server; remembered, and held back */
+		(void)turn(s);                    /* what was ripe is so no longer */
+		assert_int_equal(find_now(s, "dev", &found), -EAGAIN);
+		numbers[0] = store_redis.question(s);
+		assert_int_equal(find_now(s, "nobody else", &found), -EAGAIN);
+		numbers[1] = store_redis.question(s);
+		assert_int_equal(find_now(s, "dev", &found), -EAGAIN);
+		assert_int_equal(store_redis.question(s), numbers[0]);
+		assert_true(numbers[0] != 0 && numbers[1] != 0 && numbers[0] != numbers[1]);
+		for (unsigned told = 0; told != 3 && now_ns() < end;) {
+			unsigned answers = turn(s);
+			uint64_t number;
+
+			for (; (number = store_redis.next_answer(s)); answers--) {
+				unsigned which = number == numbers[1];
+
+				assert_int_equal(number, numbers[which]);
+				assert_int_equal(find_now(s, which ? "nobody else" : "dev", &found), !which);
+				told |= 1U << which;
+			}
+			assert_int_equal(answers, 0);
+		}
+	}
+	assert_true(now_ns() < end);
+	redis_store_close(s);
+}
+
 static void test_certificates_and_keys(void **state)
 {
 	struct credential certificate = {.id = {.kind = SLUICE_CREDENTIAL_X509,
@@ -592,6 +629,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_finds, start, stop),
 		cmocka_unit_test_setup_teardown(test_pipelines, start, stop),
+		cmocka_unit_test_setup_teardown(test_an_answer_has_its_number, start, stop),
 		cmocka_unit_test_setup_teardown(test_certificates_and_keys, start, stop),
 		cmocka_unit_test_setup_teardown(test_known_is_not_quicker, start, stop),
 		cmocka_unit_test_setup_teardown(test_wrapped, start, stop),

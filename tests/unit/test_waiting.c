@@ -39,7 +39,15 @@ static int late_find(void *store, const char *tenant, const uint8_t *identity, s
 	return 1;
 }
 
-static const struct credential_store late = {.name = "late", .find_psk = late_find};
+enum { QUESTION = 7 };
+
+static uint64_t late_question(const void *store)
+{
+	return QUESTION;
+}
+
+static const struct credential_store late = {
+	.name = "late", .find_psk = late_find, .question = late_question};
 
 static struct tls *new_tls(struct late_store *store)
 {
@@ -71,6 +79,7 @@ static void start(struct meeting *m, const struct tls *t, const struct peer_opti
 	m->split = split;
 	assert_false(meeting_run(m, 0));
 	assert_int_equal(m->server, HANDSHAKE_WAITING);
+	assert_int_equal(handshake_question(m->handshake), QUESTION);
 }
 
 static void test_an_answer_in_time(void **state)
@@ -202,27 +211,64 @@ static void test_list(void **state)
 
 	for (uint32_t i = 0; i < 5; i++)
 		a[i] = add(as, t, i);
-	attempts_wake(as);
+	attempts_wake(as, 9);
 	assert_null(attempts_woken(as));
 	for (uint32_t i = 0; i < 5; i++) {
-		attempt_wait(as, a[i]);
-		attempt_wait(as, a[i]);
+		attempt_wait(as, a[i], 9);
+		attempt_wait(as, a[i], 9);
 	}
 	attempt_wait_over(as, a[0]); /* ended by itself */
 	attempt_wait_over(as, a[0]);
 	assert_null(attempts_woken(as)); /* nothing came yet */
-	attempts_wake(as);
+	attempts_wake(as, 9);
 	assert_ptr_equal(attempts_woken(as), a[1]);
-	attempt_wait(as, a[1]); /* not its answer: it is not asked twice in one round */
+	attempt_wait(as, a[1], 9); /* not its answer: it is not asked twice in one round */
 	attempt_remove(as, a[2]);
 	assert_ptr_equal(attempts_woken(as), a[3]);
-	attempts_wake(as); /* before the round was over */
+	attempts_wake(as, 9); /* before the round was over */
 	assert_ptr_equal(attempts_woken(as), a[4]);
 	assert_ptr_equal(attempts_woken(as), a[1]);
 	assert_null(attempts_woken(as));
-	attempt_wait(as, a[3]); /* left for attempts_free() */
-	attempt_wait(as, a[4]);
-	attempts_wake(as);
+	attempt_wait(as, a[3], 9); /* left for attempts_free() */
+	attempt_wait(as, a[4], 9);
+	attempts_wake(as, 9);
+	attempts_free(as);
+	tls_free(t);
+}
+
+/* How many an answer wakes; each of them has asked `question`. */
+static unsigned woken(struct attempts *as, uint64_t question)
+{
+	struct attempt *a;
+	unsigned n = 0;
+
+	attempts_wake(as, question);
+	for (; (a = attempts_woken(as)); n++)
+		assert_int_equal(a->question, question);
+	return n;
+}
+
+/* However many wait, an answer wakes those whose it is, and nobody for nothing: also where two questions
+ * share a list. Question 0 is that of those who wait for somebody else. */
+static void test_an_answer_wakes_its_own(void **state)
+{
+	enum { WAITING = 20000, LISTS = 32768, OTHERS = 100 };
+	struct late_store store = {0};
+	struct tls *t = new_tls(&store);
+	struct attempts *as = attempts_new(LISTS, 1000, 100000);
+
+	for (uint32_t i = 0; i < WAITING; i++) /* four in each list, two of each question */
+		attempt_wait(as, add(as, t, i), 1 + i / 4 + LISTS * (i % 2));
+	for (uint32_t i = WAITING; i < WAITING + OTHERS; i++)
+		attempt_wait(as, add(as, t, i), 0);
+	assert_int_equal(woken(as, 1 + 2 * LISTS), 0);
+	assert_int_equal(woken(as, LISTS), 0);
+	assert_int_equal(woken(as, 0), OTHERS);
+	for (uint64_t question = 1; question <= WAITING / 4; question++) {
+		assert_int_equal(woken(as, question + LISTS), 2);
+		assert_int_equal(woken(as, question), 2);
+		assert_int_equal(woken(as, question), 0);
+	}
 	attempts_free(as);
 	tls_free(t);
 }
@@ -235,6 +281,7 @@ int main(void)
 		cmocka_unit_test(test_the_store_fails),
 		cmocka_unit_test(test_while_it_waits),
 		cmocka_unit_test(test_list),
+		cmocka_unit_test(test_an_answer_wakes_its_own),
 	};
 	int failed;
 
