@@ -106,7 +106,7 @@ class Process:
     def alive(self):
         return self.process.poll() is None
 
-    def stop(self, number=signal.SIGTERM, seconds=10):
+    def stop(self, number=signal.SIGTERM, seconds=30):
         """Returns the exit status; a program that does not end in time is killed, and that raises."""
         if self.alive():
             self.process.send_signal(number)
@@ -313,7 +313,7 @@ class Case(unittest.TestCase):
                           str(caught.exception))
         self.lab.check_good()
 
-    def wait_until(self, condition, seconds=5.0):
+    def wait_until(self, condition, seconds=15.0):
         end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:

@@ -101,7 +101,7 @@ class Fleet(Attached):
     def assertComesIn(self, attempt, identity, **fields):
         before = len(self.application.ups)
         output = attempt()
-        self.assertTrue(self.wait_until(lambda: len(self.application.ups) > before, 3),
+        self.assertTrue(self.wait_until(lambda: len(self.application.ups) > before, 10),
                         output + self.lab.gateway.output())
         up = self.application.ups[-1]
         self.assertEqual(up.name, identity)
@@ -113,7 +113,7 @@ class Fleet(Attached):
         self.check_good()
         before, log = len(self.application.ups), len(self.lab.gateway.output(100000))
         output = attempt()
-        self.assertTrue(self.wait_until(lambda: words in self.lab.gateway.output(100000)[log:], 3),
+        self.assertTrue(self.wait_until(lambda: words in self.lab.gateway.output(100000)[log:], 10),
                         f"no {words!r} in the log:\n{self.lab.gateway.output(6)}\n{output}")
         if alert:
             self.assertRegex(output, rf"alert number {ALERTS[alert]}\b|alert \[{ALERTS[alert]}\]")

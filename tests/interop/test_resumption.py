@@ -21,7 +21,7 @@ class Resuming(lab.Case):
     settings = {"tls": {"tickets": True}}
 
     def s_client(self, session, resume, suite="PSK-AES128-CCM8", identity=METER, key=KEY, options=(), payload=None,
-                 seconds=8):
+                 seconds=20):
         """openssl s_client that keeps its ticket in a file, or shows the one in it; exchanges one message."""
         command = ["openssl", "s_client", "-dtls1_2", "-connect", f"{lab.GATEWAY4}:{lab.PORT}", "-cipher",
                    suite + ":@SECLEVEL=0", "-sess_in" if resume else "-sess_out", session, *options]

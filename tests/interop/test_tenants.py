@@ -39,11 +39,11 @@ class Tenants(store.Case):
 
     def openssl(self, key, name, identity=IDENTITY, options=()):
         credential, more = self.psk(key, name, identity)
-        return clients.openssl_client(self.lab.server, credential, seconds=4, options=[*more, *options])
+        return clients.openssl_client(self.lab.server, credential, seconds=10, options=[*more, *options])
 
     def gnutls(self, key, name, identity=IDENTITY):
         credential, _ = self.psk(key, name, identity)
-        return clients.gnutls_client(self.lab.server, credential, seconds=4,
+        return clients.gnutls_client(self.lab.server, credential, seconds=10,
                                      options=["--sni-hostname", name] if name else ["--disable-sni"])
 
     def assertGood(self, result):
@@ -120,7 +120,7 @@ class Tenants(store.Case):
     def test_H17_each_tenant_has_its_roots(self):
         def connect(device, ca, name):
             credential = clients.Credential(certificate=(device["device.pem"], device["device.key"]), ca=ca["ca.pem"])
-            return clients.openssl_client(self.lab.server, credential, seconds=4, options=[
+            return clients.openssl_client(self.lab.server, credential, seconds=10, options=[
                 *(["-servername", name] if name else ["-noservername"])])
         self.assertGood(connect(self.lab.pki, self.lab.pki, None))
         self.assertGood(connect(self.heat, self.heat, "heat.example"))
@@ -129,10 +129,10 @@ class Tenants(store.Case):
 
     def test_H17_each_tenant_has_its_rule_about_client_certificates(self):
         credential = clients.Credential(ca=self.heat["ca.pem"])
-        self.assertBad(clients.openssl_client(self.lab.server, credential, seconds=4,
+        self.assertBad(clients.openssl_client(self.lab.server, credential, seconds=10,
                                               options=["-servername", "heat.example"]), "handshake_failure")
         credential = clients.Credential(ca=self.lab.pki["ca.pem"])
-        self.assertGood(clients.openssl_client(self.lab.server, credential, seconds=4, options=["-noservername"]))
+        self.assertGood(clients.openssl_client(self.lab.server, credential, seconds=10, options=["-noservername"]))
 
     # -- suites and rules
 
