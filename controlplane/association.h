@@ -28,6 +28,7 @@ struct association {
 	uint64_t since_ns;
 	struct path path;
 	bool has_flight, retrying;
+	bool renegotiated; /* it has been told that its device tried to */
 	uint16_t up_len;
 	uint16_t exported_len;
 	uint8_t *exported; /* fields with exporter values, to be announced behind those of up; goes with the

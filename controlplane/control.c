@@ -52,6 +52,9 @@ static void take_mail(struct control *c, const struct spsc_message *m)
 	case MAIL_FINISHED_AGAIN:
 		negotiate_finished_again(c, session->ref);
 		break;
+	case MAIL_RENEGOTIATION:
+		negotiate_renegotiation(c, session->ref);
+		break;
 	case MAIL_HANDSHAKE_DROPPED:
 		negotiate_dropped(c, session->ref);
 		break;

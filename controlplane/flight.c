@@ -70,9 +70,9 @@ bool flight_add(struct flight *f, const uint8_t *record, size_t len)
 	return true;
 }
 
-bool flight_add_alert(struct flight *f, uint64_t record_seq, uint8_t description)
+bool flight_add_alert(struct flight *f, uint16_t version, uint64_t record_seq, uint8_t description)
 {
-	uint8_t record[RECORD_HEADER_LEN + 2] = {CONTENT_ALERT, DTLS_1_2 >> 8, DTLS_1_2 & 0xff};
+	uint8_t record[RECORD_HEADER_LEN + 2] = {CONTENT_ALERT, (uint8_t)(version >> 8), (uint8_t)version};
 
 	for (unsigned i = 0; i < 6; i++) /* bytes 3 and 4 are the epoch: 0 */
 		record[5 + i] = (uint8_t)(record_seq >> (40 - 8 * i));

@@ -25,8 +25,9 @@ void flight_clear(struct flight *f);
 void flight_fit(struct flight *f);
 /* False when out of memory or above FLIGHT_MAX. */
 bool flight_add(struct flight *f, const uint8_t *record, size_t len);
-/* An unprotected fatal alert: RFC 6347 4.1.2.7, RFC 5246 7.2. record_seq: ours, of epoch 0. */
-bool flight_add_alert(struct flight *f, uint64_t record_seq, uint8_t description);
+/* An unprotected fatal alert: RFC 6347 4.1.2.7, RFC 5246 7.2. version: of the record, DTLS_1_2 or one that
+ * its reader knows. record_seq: ours, of epoch 0. */
+bool flight_add_alert(struct flight *f, uint16_t version, uint64_t record_seq, uint8_t description);
 /* Walks the datagrams; *at starts as 0. NULL at the end. */
 const uint8_t *flight_next(const struct flight *f, uint32_t *at, uint16_t *len);
 

@@ -42,8 +42,10 @@ enum handshake_state refuse_internal(struct handshake *h, const char *text)
 /* With an alert of our own: for what wolfSSL does not see. */
 enum handshake_state refuse_aloud(struct handshake *h)
 {
+	bool past = h->refusal.cause == REFUSED_DTLS_1_0 || h->refusal.cause == REFUSED_SSL_OR_TLS;
+
 	flight_clear(&h->flight);
-	(void)flight_add_alert(&h->flight, h->tx_seq, h->refusal.alert);
+	(void)flight_add_alert(&h->flight, past ? DTLS_1_0 : DTLS_1_2, h->tx_seq, h->refusal.alert);
 	return HANDSHAKE_FAILED;
 }
 

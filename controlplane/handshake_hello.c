@@ -75,10 +75,9 @@ static bool server_hello_fits(const struct handshake *h)
 	       (s->extended_master_secret || !h->tls->policy.require_ems);
 }
 
-/* RFC 6066 3: whose the ClientHello is. A warning instead of the alert would be unpredictable, it says. */
+/* RFC 6066 3: whose the ClientHello is. False: nobody's, and the default tenant's as far as it is counted. */
 static bool choose_tenant(struct handshake *h, const struct offer *offer)
 {
-	char text[160];
 	const struct tls *chosen;
 
 	h->sni_len = (uint8_t)offer->server_name.len;
@@ -87,14 +86,20 @@ static bool choose_tenant(struct handshake *h, const struct offer *offer)
 	if (!h->start.tenants)
 		return true;
 	chosen = tenants_choose(h->start.tenants, offer->server_name.at, offer->server_name.len);
-	if (chosen) {
+	if (chosen)
 		h->tls = chosen;
-		return true;
-	}
+	return chosen != NULL;
+}
+
+/* A warning instead of the alert would be unpredictable, says RFC 6066 3. */
+static enum handshake_state refuse_server_name(struct handshake *h)
+{
+	char text[160];
+
 	(void)refuse(h, REFUSED_SERVER_NAME, ALERT_UNRECOGNIZED_NAME,
 		     "asks for \"%s\", which is a server name of no tenant",
 		     log_text(text, sizeof text, h->sni, h->sni_len));
-	return false;
+	return refuse_aloud(h);
 }
 
 /* RFC 6066 3: a server name that was used is acknowledged. */
@@ -181,10 +186,13 @@ enum handshake_state take_hello(struct handshake *h, struct assembly_message *m)
 	struct offer_choice choice;
 	enum handshake_state state;
 	struct offer offer;
-	bool raw;
+	bool raw, good, known;
 
-	if (!offer_read(body, m->body_len, &offer, &h->refusal) || !choose_tenant(h, &offer) ||
-	    !offer_choose(&offer, &h->tls->policy, &choice, &h->refusal))
+	good = offer_read(body, m->body_len, &offer, &h->refusal);
+	known = choose_tenant(h, &offer); /* of a bad offer, too: its tenant's operator wants to know */
+	if (good && !known)
+		return refuse_server_name(h);
+	if (!good || !offer_choose(&offer, &h->tls->policy, &choice, &h->refusal))
 		return refuse_aloud(h);
 	if (!judge_ticket(h, &offer, &choice))
 		return wait_for_store(h);

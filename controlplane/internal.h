@@ -112,6 +112,9 @@ void outcome_refused(struct control *c, const struct path *path, const struct at
 void outcome_established(struct control *c, const struct path *path, const struct attempt *a);
 /* The worker had no room for the session that a handshake came to. */
 void outcome_no_room(struct control *c, const struct association *a);
+/* A device wanted to renegotiate its session, which goes on. Only the first time is kept in the history: a
+ * device that does it again and again does not drive out what else is known of it. */
+void outcome_renegotiation(struct control *c, struct association *a);
 
 /* negotiate.c: mail about handshakes and the sessions that come of them. */
 void negotiate_hello(struct control *c, const struct mail_hello *mail);
@@ -121,6 +124,7 @@ void negotiate_record(struct control *c, const struct mail_record *mail);
  */
 void negotiate_answered(struct control *c, uint64_t question);
 void negotiate_dropped(struct control *c, struct sluice_ref ref);
+void negotiate_renegotiation(struct control *c, struct sluice_ref ref);
 void negotiate_finished_again(struct control *c, struct sluice_ref ref);
 void negotiate_timers(struct control *c);
 void negotiate_ended(struct control *c, const struct mail_ended *mail);

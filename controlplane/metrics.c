@@ -319,24 +319,6 @@ static void put_established(struct writer *w)
 				       .value = w->c->outcomes[i].established});
 }
 
-/* What workers refuse before any handshake; no tenant is known then. */
-static uint64_t refused_by_workers(const struct control *c, unsigned cause)
-{
-	uint64_t sum = 0;
-
-	for (unsigned i = 0; i < c->workers; i++) {
-		const struct worker_counters *n = c->links[i].counters;
-
-		if (cause == REFUSED_DTLS_1_0)
-			sum += counter_get(&n->records[RECORD_DROP_HELLO_VERSION]);
-		else if (cause == REFUSED_SSL_OR_TLS)
-			sum += counter_get(&n->records[RECORD_DROP_HELLO_TLS]);
-		else if (cause == REFUSED_RENEGOTIATION)
-			sum += counter_get(&n->renegotiations_refused);
-	}
-	return sum;
-}
-
 /* Every cause of the default tenant; of the others those that there were, or hundreds of tenants would make
  * thousands of lines of zeros. */
 static void put_refusals(struct writer *w)
@@ -345,8 +327,6 @@ static void put_refusals(struct writer *w)
 		for (unsigned cause = 0; cause < REFUSAL_CAUSES_COUNT; cause++) {
 			uint64_t value = w->c->outcomes[i].refused.of[cause];
 
-			if (i == 0)
-				value += refused_by_workers(w->c, cause);
 			if (i > 0 && value == 0)
 				continue;
 			put(w, (struct sample){

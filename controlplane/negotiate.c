@@ -319,6 +319,15 @@ void negotiate_finished_again(struct control *c, struct sluice_ref ref)
 	transmit(c, ref, &a->path, &a->last_flight);
 }
 
+/* The worker has answered it with no_renegotiation already. */
+void negotiate_renegotiation(struct control *c, struct sluice_ref ref)
+{
+	struct association *a = association_find(c->associations, ref);
+
+	if (a)
+		outcome_renegotiation(c, a);
+}
+
 static void log_down(struct control *c, const struct association *a, const char *why)
 {
 	const struct sluice_session_up *up = association_up(a);

@@ -258,6 +258,24 @@ static bool read_extensions(struct bytes all, struct offer *offer, struct refusa
 	return true;
 }
 
+/* Of a ClientHello that is refused anyway: as far as it can be read. */
+static void find_server_name(struct bytes extensions, struct offer *offer)
+{
+	struct reader r = {.at = extensions.at, .end = extensions.at + extensions.len};
+
+	offer->server_name = (struct bytes){0};
+	while (r.at < r.end && !r.short_of) {
+		unsigned type = read_number(&r, 2);
+		struct bytes body = read_vector(&r, 2);
+
+		if (r.short_of || type != EXTENSION_SERVER_NAME)
+			continue;
+		if (!read_server_name(body, &offer->server_name))
+			offer->server_name = (struct bytes){0};
+		return;
+	}
+}
+
 static bool refuse_version(uint16_t version, struct refusal *refusal)
 {
 	if (version == VERSION_DTLS_1_0)
@@ -274,6 +292,7 @@ bool offer_read(const uint8_t *body, size_t len, struct offer *offer, struct ref
 {
 	struct reader r = {.at = body, .end = body + len};
 	struct bytes session_id, compression, extensions = {0};
+	bool good;
 
 	memset(offer, 0, sizeof *offer);
 	offer->version = (uint16_t)read_number(&r, 2);
@@ -287,13 +306,17 @@ bool offer_read(const uint8_t *body, size_t len, struct offer *offer, struct ref
 	if (r.short_of || r.at != r.end || session_id.len > 32 || offer->suites.len < 2 ||
 	    offer->suites.len % 2 != 0 || compression.len < 1)
 		return malformed(refusal, "malformed ClientHello");
-	/* DTLS counts its versions downwards. A newer client names 1.2 here (RFC 8446 4.1.2). */
-	if (offer->version >> 8 != 0xfe || offer->version > VERSION_DTLS_1_2)
-		return refuse_version(offer->version, refusal);
-	if (!memchr(compression.at, 0, compression.len))
-		return refusal_write(refusal, REFUSED_COMPRESSION, ALERT_ILLEGAL_PARAMETER,
+	/* A newer client names 1.2 here (RFC 9147 5.3). */
+	if (offer->version != VERSION_DTLS_1_2)
+		good = refuse_version(offer->version, refusal);
+	else if (!memchr(compression.at, 0, compression.len))
+		good = refusal_write(refusal, REFUSED_COMPRESSION, ALERT_ILLEGAL_PARAMETER,
 				     "offers compression only");
-	return read_extensions(extensions, offer, refusal);
+	else
+		good = read_extensions(extensions, offer, refusal);
+	if (!good)
+		find_server_name(extensions, offer);
+	return good;
 }
 
 /* ---- choosing */

@@ -83,7 +83,8 @@ struct offer_choice {
 };
 
 /* Reads the body of a ClientHello. False with *refusal filled when it is malformed (decode_error), of a
- * version that we do not speak (protocol_version) or breaks a rule (illegal_parameter). */
+ * version that we do not speak (protocol_version) or breaks a rule (illegal_parameter); of *offer then the
+ * server name counts, where there is one. */
 bool offer_read(const uint8_t *body, size_t len, struct offer *offer, struct refusal *refusal);
 
 /* Chooses by our preference. False with *refusal filled when nothing fits. */

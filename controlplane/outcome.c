@@ -96,29 +96,60 @@ static void keep_text(char *text, size_t room, const struct sluice_field *f)
 	text[f->len] = 0;
 }
 
-/* What proved the device is in its SESSION_UP only: it was counted as established before. */
-void outcome_no_room(struct control *c, const struct association *a)
+/* What proved the device is in its SESSION_UP only: it was counted as established before. Counts the refusal
+ * under the session's tenant. */
+static void describe_session(struct control *c, const struct association *a, enum refusal_cause cause,
+			     struct history_attempt *out)
 {
 	const struct sluice_session_up *up = association_up(a);
-	struct history_attempt attempt = {
-		.cause = REFUSED_NO_ROOM, .credential = up->credential, .suite = up->suite, .ref = up->ref};
 	struct sluice_field f = {0};
 	const struct tls *tenant;
 
+	out->cause = cause;
+	out->credential = up->credential;
+	out->suite = up->suite;
+	out->ref = up->ref;
 	while (sluice_field_next(up, &f)) {
-		if (f.type == SLUICE_FIELD_CREDENTIAL_ID && f.len <= sizeof attempt.name) {
-			memcpy(attempt.name, f.bytes, f.len);
-			attempt.name_len = (uint8_t)f.len;
+		if (f.type == SLUICE_FIELD_CREDENTIAL_ID && f.len <= sizeof out->name) {
+			memcpy(out->name, f.bytes, f.len);
+			out->name_len = (uint8_t)f.len;
+		}
+		if (f.type == SLUICE_FIELD_SNI && f.len <= sizeof out->server_name) {
+			memcpy(out->server_name, f.bytes, f.len);
+			out->server_name_len = (uint8_t)f.len;
 		}
 		if (f.type == SLUICE_FIELD_IDENTITY)
-			keep_text(attempt.identity, sizeof attempt.identity, &f);
+			keep_text(out->identity, sizeof out->identity, &f);
 		if (f.type == SLUICE_FIELD_TENANT)
-			keep_text(attempt.tenant, sizeof attempt.tenant, &f);
+			keep_text(out->tenant, sizeof out->tenant, &f);
 	}
+	tenant = tenants_find(c->tenants, out->tenant);
+	c->outcomes[tenant ? tenant->place : 0].refused.of[cause]++;
+}
+
+void outcome_no_room(struct control *c, const struct association *a)
+{
+	struct history_attempt attempt = {0};
+
+	describe_session(c, a, REFUSED_NO_ROOM, &attempt);
 	snprintf(attempt.why, sizeof attempt.why, "there was no room for the session at its worker");
-	tenant = tenants_find(c->tenants, attempt.tenant);
-	c->outcomes[tenant ? tenant->place : 0].refused.of[REFUSED_NO_ROOM]++;
 	keep(c, &a->path, NULL, c->now_ns, &attempt);
+}
+
+void outcome_renegotiation(struct control *c, struct association *a)
+{
+	struct history_attempt attempt = {.alert = ALERT_NO_RENEGOTIATION};
+	char peer[PEER_TEXT_MAX];
+
+	describe_session(c, a, REFUSED_RENEGOTIATION, &attempt);
+	if (a->renegotiated)
+		return;
+	a->renegotiated = true;
+	snprintf(attempt.why, sizeof attempt.why,
+		 "asks for a renegotiation inside its session, which goes on");
+	keep(c, &a->path, NULL, c->now_ns, &attempt);
+	log_limited(&c->log_refused, c->now_ns, LOG_LEVEL_WARNING, "%s: refused: %s",
+		    peer_text(peer, &a->path.peer), attempt.why);
 }
 
 void outcome_established(struct control *c, const struct path *path, const struct attempt *a)

@@ -162,26 +162,6 @@ static enum hello_verdict message_read(const struct record *record, struct clien
 	return length - hello->cookie_len + COOKIE_LEN <= HELLO_MAX ? HELLO_VALID : HELLO_MALFORMED;
 }
 
-/* RFC 9325 3.1.2: DTLS 1.0 is not negotiated, and its clients learn why they are refused (RFC 5246 E.1). A
- * client of 1.3 says 1.2 here (RFC 9147 5.3), so that anything else is from no version that there is, or from
- * SSL 3.0 (RFC 7568) or TLS put into datagrams: the handshake's engine would be silent.
- */
-static void alert_write(uint8_t out[HELLO_ALERT_LEN], const struct record *record)
-{
-	enum { LEVEL_FATAL = 2, PROTOCOL_VERSION = 70, FRAGMENT_LEN = 2 };
-	size_t at = record_write(out, CONTENT_ALERT, record->epoch_seq, NULL, 0, FRAGMENT_LEN);
-
-	static_assert(RECORD_HEADER_LEN + FRAGMENT_LEN == HELLO_ALERT_LEN, "layout");
-	out[2] = DTLS_1_0 & 0xff; /* the version that its reader knows */
-	out[at] = LEVEL_FATAL;
-	out[at + 1] = PROTOCOL_VERSION;
-}
-
-bool hello_is_tls(const struct client_hello *hello)
-{
-	return hello->version >> 8 == TLS_MAJOR;
-}
-
 /* ---- cookie ---- */
 
 static void cookie_make(const struct cookie_secret *secret, const struct peer_address *peer,
@@ -249,12 +229,10 @@ enum hello_verdict cookie_check(const struct cookie_secrets *s, const struct pee
 	*matched = NULL;
 	if (verdict != HELLO_VALID)
 		return verdict;
-	if (hello->version >> 8 != DTLS_1_2 >> 8 && !hello_is_tls(hello))
+	/* RFC 9325 3.1.2: versions of the past are refused, but aloud, and by control: an alert to an address
+	 * that nobody has proved could end somebody else's handshake, and would tell the operator nothing. */
+	if (hello->version >> 8 != DTLS_1_2 >> 8 && hello->version >> 8 != TLS_MAJOR)
 		return HELLO_MALFORMED;
-	if (hello->version != DTLS_1_2) {
-		alert_write(out, record);
-		return HELLO_REFUSED;
-	}
 	if (cookie_matches(&s->current, peer, hello, current)) {
 		*matched = &s->current;
 		return HELLO_VALID;

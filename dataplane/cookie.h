@@ -10,7 +10,7 @@
 #include "dataplane/address.h"
 #include "dataplane/record.h"
 
-enum { COOKIE_LEN = 32, COOKIE_SECRET_LEN = 32, HELLO_VERIFY_LEN = 60, HELLO_ALERT_LEN = 15 };
+enum { COOKIE_LEN = 32, COOKIE_SECRET_LEN = 32, HELLO_VERIFY_LEN = 60 };
 
 struct cookie_secret {
 	uint8_t secret[COOKIE_SECRET_LEN];
@@ -44,27 +44,23 @@ struct client_hello {
 };
 
 enum hello_verdict {
-	HELLO_VALID,   /* cookie verified: give it to control */
-	HELLO_ANSWER,  /* out holds a HelloVerifyRequest of HELLO_VERIFY_LEN bytes, never more than the record
-			  had */
-	HELLO_REFUSED, /* not of DTLS 1.2, or of SSL 3.0 or TLS: out holds an alert of HELLO_ALERT_LEN bytes
-			  that says protocol_version */
+	HELLO_VALID,  /* cookie verified: give it to control */
+	HELLO_ANSWER, /* out holds a HelloVerifyRequest of HELLO_VERIFY_LEN bytes, never more than the record
+			 had */
 	HELLO_MALFORMED, /* drop */
 	HELLO_NOT, /* not a ClientHello, or a later fragment of one: for the handshake in flight, if any */
 };
 
 /* Judges the epoch-0 record, which record_read() found well-formed. Works on a first fragment too when it
- * reaches through compression_methods (otherwise HELLO_MALFORMED). *hello is filled on HELLO_VALID,
- * HELLO_ANSWER and HELLO_REFUSED; its pointers lie inside the record. *matched tells the secret that a valid
+ * reaches through compression_methods (otherwise HELLO_MALFORMED). A hello of another version, of SSL 3.0 or
+ * TLS is one like any other: control refuses it when its sender has proved its address. *hello is filled on
+ * HELLO_VALID and HELLO_ANSWER; its pointers lie inside the record. *matched tells the secret that a valid
  * cookie was made with, NULL without. Constant time in the cookie; no state. One datagram may hold several
  * hellos: answer one of them, or the headers around each answer make more out of it than came in. Any thread.
  */
 enum hello_verdict cookie_check(const struct cookie_secrets *s, const struct peer_address *peer,
 				const struct record *record, struct client_hello *hello,
 				uint8_t out[HELLO_VERIFY_LEN], const struct cookie_secret **matched);
-
-/* Its version is SSL 3.0's or TLS's. Any thread. */
-bool hello_is_tls(const struct client_hello *hello);
 
 /* True when the hello carries extension `type`: *body, *len its content, the first where it comes twice. */
 bool hello_extension(const struct client_hello *hello, uint16_t type, const uint8_t **body, uint16_t *len);

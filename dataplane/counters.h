@@ -26,7 +26,6 @@
 	X(sessions_installed, "sessions installed")                                                          \
 	X(sessions_ended, "sessions ended, any reason")                                                      \
 	X(sessions_moved, "authenticated changes of a peer's address")                                       \
-	X(renegotiations_refused, "ClientHellos inside a session, answered with no_renegotiation")           \
 	X(mail_dropped, "messages to the control thread that did not fit")                                   \
 	X(polls, "turns of the loop")                                                                        \
 	X(polls_idle, "of them with nothing to do")

@@ -78,23 +78,18 @@ static void admit(struct worker *w, const struct burst *b, struct inbound *in,
 /* One answer to one datagram, or the headers around each answer would make more of it than came in (RFC
  * 6347 4.2.1). */
 static void answer_hello(struct worker *w, const struct burst *b, struct inbound *in,
-			 enum hello_verdict verdict, const struct client_hello *hello,
 			 const uint8_t answer[HELLO_VERIFY_LEN])
 {
 	const struct datagram *d = &b->datagrams[in->frame];
-	size_t len = verdict == HELLO_REFUSED ? HELLO_ALERT_LEN : HELLO_VERIFY_LEN;
 
 	if (in->record.header != d->payload) {
 		in->verdict = RECORD_DROP_HELLO;
 		return;
 	}
-	if (verdict != HELLO_REFUSED)
-		in->verdict = RECORD_HELLO_VERIFY;
-	else
-		in->verdict = hello_is_tls(hello) ? RECORD_DROP_HELLO_TLS : RECORD_DROP_HELLO_VERSION;
+	in->verdict = RECORD_HELLO_VERIFY;
 	counter_add(&w->counters->hello_verify_bytes_in, d->payload_len);
-	if (send_datagram(w, &d->path, answer, len))
-		counter_add(&w->counters->hello_verify_bytes_out, len);
+	if (send_datagram(w, &d->path, answer, HELLO_VERIFY_LEN))
+		counter_add(&w->counters->hello_verify_bytes_out, HELLO_VERIFY_LEN);
 }
 
 /* Epoch 0: nothing in it is authentic. */
@@ -113,8 +108,8 @@ static void classify_plaintext(struct worker *w, const struct burst *b, struct i
 		in->verdict = RECORD_DROP_HELLO;
 		return;
 	}
-	if (verdict == HELLO_ANSWER || verdict == HELLO_REFUSED) {
-		answer_hello(w, b, in, verdict, &hello, answer);
+	if (verdict == HELLO_ANSWER) {
+		answer_hello(w, b, in, answer);
 		return;
 	}
 	p = pending_find(w->pending, &d->path.peer);

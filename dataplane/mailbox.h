@@ -17,6 +17,7 @@ enum mail_type {
 	MAIL_HELLO = 1,       /* mail_hello, the record: a ClientHello with a valid cookie, new handshake */
 	MAIL_RECORD,          /* mail_record, the record: of a handshake in flight */
 	MAIL_FINISHED_AGAIN,  /* mail_session: authentic duplicate Finished, send the last flight again */
+	MAIL_RENEGOTIATION,   /* mail_session: an authentic ClientHello inside it, refused with a warning */
 	MAIL_SESSION_ENDED,   /* mail_ended */
 	MAIL_NOT_INSTALLED,   /* mail_ended: INSTALL failed (no room) */
 	MAIL_NOT_ANNOUNCED,   /* mail_session: no room in the uplink for SESSION_UP, announce again later */

@@ -182,7 +182,7 @@ static enum record_verdict deliver_handshake(struct worker *w, uint32_t slot, co
 		return RECORD_FINISHED_AGAIN;
 	}
 	if (len > 0 && message[0] == HANDSHAKE_CLIENT_HELLO)
-		counter_add(&w->counters->renegotiations_refused, 1);
+		mail_to_control(w, MAIL_RENEGOTIATION, &mail, sizeof(mail), NULL, 0);
 	send_alert(w, slot, ALERT_WARNING, ALERT_NO_RENEGOTIATION);
 	return RECORD_DROP_UNEXPECTED;
 }

@@ -34,8 +34,6 @@
 	X(DROP_EPOCH, "epoch is not the session's")                                                          \
 	X(DROP_PLAINTEXT, "epoch 0 after the handshake, or no handshake in flight")                          \
 	X(DROP_HELLO, "ClientHello malformed, fragmented before its cookie, or not first in its datagram")   \
-	X(DROP_HELLO_VERSION, "ClientHello of another version than DTLS 1.2, refused with an alert")         \
-	X(DROP_HELLO_TLS, "ClientHello of SSL 3.0 or TLS, refused with an alert")                            \
 	X(DROP_HELLO_RATE, "ClientHello above the admission limits")                                         \
 	X(DROP_NO_SESSION, "no session for this CID or address")                                             \
 	X(DROP_NO_CID, "record without the negotiated CID: RFC 9146 3")                                      \

@@ -305,6 +305,20 @@ class Sessions(Case):
         self.assertEqual((attempt["outcome"], attempt["credential"], attempt["suite"]),
                          ("established", "psk", "TLS_PSK_WITH_AES_128_CCM_8"), str(result))
 
+    def test_dtls_1_0_of_a_tenant(self):
+        """Also a ClientHello that is refused before it is read to its end is its tenant's."""
+        before = self.admin.refusals("dtls_1_0", "water"), self.admin.refusals("dtls_1_0")
+        with self.water_client(timeout=4) as client:
+            with self.assertRaises(dtls.HandshakeError) as caught:
+                client.first_hello(version=dtls.DTLS_1_0)
+                client.send(client.hello(version=dtls.DTLS_1_0))
+                client.server_flight()
+            self.assertEqual(caught.exception.alert, "protocol_version")
+            attempt = self.admin.get("/why", address=self.address(client))[1]["attempts"][0]
+        self.assertEqual((attempt["tenant"], attempt["server_name"], attempt["cause"]), ("water", "water.example", "dtls_1_0"))
+        self.assertEqual((self.admin.refusals("dtls_1_0", "water"), self.admin.refusals("dtls_1_0")),
+                         (before[0] + 1, before[1]))
+
     def test_counters_by_tenant(self):
         before = self.admin.refusals("suite_rc4", "water"), self.admin.refusals("suite_rc4")
         with self.water_client(timeout=4) as client:

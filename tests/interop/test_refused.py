@@ -42,6 +42,12 @@ class Refused(lab.Case):
         grown = {name: after[name] - before[name] for name in after if after[name] != before[name]}
         self.assertEqual(grown, {cause: count})
 
+    def assertTold(self, cause, address):
+        """What sluicectl why says about this address begins with that refusal, once; which is returned."""
+        status, answer = self.admin.get("/why", address=address)
+        self.assertEqual((status, [a["cause"] for a in answer["attempts"] if a["outcome"] == "refused"]), (200, [cause]))
+        return answer["attempts"][0]
+
     def causes(self):
         return {dict(labels)["cause"]: value for (name, labels), value in self.admin.metrics().items()
                 if name == "sluice_refusals_total"}
@@ -50,6 +56,7 @@ class Refused(lab.Case):
         """One hand-made ClientHello, the cookie obtained; whatever follows is awaited."""
         def attempt():
             with self.lab.client(timeout=4) as client:
+                self.address = "%s:%d" % client.socket.getsockname()[:2]
                 if extensions is not None:
                     changes["extensions"] = extensions
                 client.first_hello(**changes)
@@ -70,6 +77,7 @@ class Refused(lab.Case):
         for version in (0x0300, 0x0301, 0x0303):
             with self.subTest(version=f"{version:04x}"):
                 self.assertCounted("ssl_or_tls", self.hello(version=version), "protocol_version")
+                self.assertTold("ssl_or_tls", self.address)
 
     def test_H12_a_record_of_ssl_3_0_is_dropped(self):
         """It has no epoch and no sequence number: there is nothing of DTLS in it that could be answered."""
@@ -89,6 +97,19 @@ class Refused(lab.Case):
 
     def test_H12_dtls_1_0(self):
         self.assertCounted("dtls_1_0", self.hello(version=dtls.DTLS_1_0), "protocol_version")
+        attempt = self.assertTold("dtls_1_0", self.address)
+        self.assertEqual((attempt["alert"], attempt["why"]), ("protocol_version", "speaks DTLS 1.0 only"))
+
+    def test_H12_nobody_is_told_before_its_address_is_proved(self):
+        """No alert goes to whom a forged ClientHello names as its sender, and nothing is counted or remembered."""
+        before, remembered = self.causes(), self.admin.get("/why", address="192.0.2.1")[1]["remembered"]
+        with self.lab.client() as client:
+            for version in (dtls.DTLS_1_0, 0x0300, 0x0303, 0xFEFC):
+                client.send(client.hello(cookie=b"", version=version))
+                answer = client.record()
+                self.assertEqual((answer.type, answer.body[0]), (dtls.HANDSHAKE, dtls.HELLO_VERIFY_REQUEST))
+        self.assertEqual(self.causes(), before)
+        self.assertEqual(self.admin.get("/why", address="192.0.2.1")[1]["remembered"], remembered)
 
     def test_H12_dtls_1_3_alone(self):
         only = dtls.extension(43, dtls.vector(1, b"\xfe\xfc"))
@@ -151,7 +172,8 @@ class Refused(lab.Case):
         self.assertCounted("renegotiation", self.hello(self.offers() + renegotiates), "handshake_failure")
 
     def test_H11_S08_renegotiation_inside_a_session(self):
-        """Whole, in fragments, and again: each is answered with a warning, and the session goes on."""
+        """Whole, in fragments, and again: each is answered with a warning, and the session goes on. The operator is told
+        once."""
         before = self.admin.refusals("renegotiation")
         with self.lab.client() as client:
             client.connect()
@@ -161,7 +183,9 @@ class Refused(lab.Case):
                 client.send(client.sealed(dtls.HANDSHAKE, part))
                 self.assertEqual(self.warning(client), (dtls.ALERT, b"\x01\x64"), "warning no_renegotiation")
                 self.assertEqual(client.exchange(b"still here"), b"still here")
-        self.assertEqual(self.admin.refusals("renegotiation"), before + 3)
+            self.assertTrue(self.wait_until(lambda: self.admin.refusals("renegotiation") == before + 3))
+            attempt = self.assertTold("renegotiation", "%s:%d" % client.socket.getsockname()[:2])
+        self.assertEqual((attempt["alert"], attempt["identity"]), ("no_renegotiation", lab.METER.decode()))
         self.lab.check_good()
 
     @staticmethod

@@ -255,15 +255,22 @@ static void test_flight(void **state)
 
 static void test_alert(void **state)
 {
-	static const uint8_t expected[] = {21, 0xfe, 0xfd, 0, 0, 1, 2, 3, 4, 5, 6, 0, 2, 2, 40};
+	uint8_t expected[] = {21, 0xfe, 0xfd, 0, 0, 1, 2, 3, 4, 5, 6, 0, 2, 2, 40};
 	struct flight f = {.mtu = 100};
 	uint32_t at = 0;
 	uint16_t len;
 	const uint8_t *datagram;
 
-	assert_true(flight_add_alert(&f, 0x010203040506, 40));
+	assert_true(flight_add_alert(&f, DTLS_1_2, 0x010203040506, 40));
 	datagram = flight_next(&f, &at, &len);
 	assert_int_equal(len, sizeof expected);
+	assert_memory_equal(datagram, expected, sizeof expected);
+	flight_clear(&f);
+	assert_true(flight_add_alert(&f, DTLS_1_0, 0x010203040506, 70));
+	expected[2] = 0xff;
+	expected[14] = 70;
+	at = 0;
+	datagram = flight_next(&f, &at, &len);
 	assert_memory_equal(datagram, expected, sizeof expected);
 	flight_fini(&f);
 }

@@ -328,6 +328,7 @@ static struct world *world_new(const struct peer_kind *kind, void (*change)(stru
 		(struct config_tls){.certificate = pki.certificate, .key = pki.key, .require_ems = true};
 	w->config.credentials.psk_file = w->psk_file;
 	w->config.ring = (struct config_ring){.socket = w->socket, .uplink_kib = 256, .downlink_kib = 256};
+	w->config.admin.history = 64;
 	w->config.log_level = (char *)"error";
 	if (change)
 		change(&w->config);
@@ -415,6 +416,79 @@ static void test_no_room(void **state)
 	assert_int_equal(w->control->outcomes[1].refused.of[REFUSED_NO_ROOM], 1);
 	assert_int_equal(w->control->outcomes[0].refused.of[REFUSED_NO_ROOM], 0);
 	assert_null(association_find(w->control->associations, c->ref));
+	world_free(w);
+}
+
+/* The attempts of an address, newest first. */
+static unsigned attempts_of(const struct world *w, const struct client *c, const struct history_attempt **out)
+{
+	const struct history_query query = {.peer = c->path.peer};
+
+	return history_find(w->control->history, &query, out, 8);
+}
+
+/* A device that asks for it again and again is counted each time, under its tenant, and remembered once. */
+static void test_renegotiation(void **state)
+{
+	struct world *w = world_new(&peer_openssl, with_a_tenant);
+	struct peer_options o = {
+		.ciphers = "ECDHE-ECDSA-AES128-CCM-8", .ca = pki.ca, .server_name = "water.example"};
+	struct client *c = add_client(w, &o);
+	const struct history_attempt *found[8];
+	struct mail_session mail;
+
+	play_until(w, c->state == PEER_CONNECTED);
+	mail.ref = c->ref;
+	for (int i = 0; i < 20; i++)
+		post(w, MAIL_RENEGOTIATION, &mail, sizeof mail, NULL, 0);
+	mail.ref.generation++; /* nobody's */
+	post(w, MAIL_RENEGOTIATION, &mail, sizeof mail, NULL, 0);
+	play_for_ms(w, 100);
+	control_stop(w->control);
+	assert_int_equal(w->control->outcomes[1].refused.of[REFUSED_RENEGOTIATION], 20);
+	assert_int_equal(w->control->outcomes[0].refused.of[REFUSED_RENEGOTIATION], 0);
+	assert_non_null(association_find(w->control->associations, c->ref));
+	assert_int_equal(attempts_of(w, c, found), 2);
+	assert_int_equal(found[0]->cause, REFUSED_RENEGOTIATION);
+	assert_int_equal(found[0]->alert, ALERT_NO_RENEGOTIATION);
+	assert_string_equal(found[0]->tenant, "water");
+	assert_memory_equal(found[0]->server_name, "water.example", found[0]->server_name_len);
+	assert_int_equal(found[0]->server_name_len, strlen("water.example"));
+	assert_true(found[1]->established);
+	world_free(w);
+}
+
+/* H12: refused when the address is proved, with an alert that it can read; its tenant's operator sees it. */
+static void test_dtls_1_0(void **state)
+{
+	static const struct {
+		const char *server_name;
+		const char *tenant;
+	} cases[] = {{"water.example", "water"}, {"nobody.example", ""}, {NULL, ""}};
+	struct world *w = world_new(&peer_openssl, with_a_tenant);
+
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct peer_options o = {.ciphers = "ALL:@SECLEVEL=0",
+					 .ca = pki.ca,
+					 .dtls_1_0 = true,
+					 .server_name = cases[i].server_name};
+		struct client *c = add_client(w, &o);
+
+		play_until(w, c->state == PEER_FAILED);
+		assert_int_equal(c->transmits, 1);
+	}
+	control_stop(w->control);
+	for (unsigned i = 0; i < w->clients_count; i++) {
+		const struct history_attempt *found[8];
+
+		assert_int_equal(attempts_of(w, &w->clients[i], found), 1);
+		assert_int_equal(found[0]->cause, REFUSED_DTLS_1_0);
+		assert_string_equal(found[0]->tenant, cases[i].tenant);
+		assert_int_equal(found[0]->server_name_len,
+				 cases[i].server_name ? strlen(cases[i].server_name) : 0);
+	}
+	assert_int_equal(w->control->outcomes[0].refused.of[REFUSED_DTLS_1_0], 2);
+	assert_int_equal(w->control->outcomes[1].refused.of[REFUSED_DTLS_1_0], 1);
 	world_free(w);
 }
 
@@ -760,6 +834,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_psk_and_certificate),
 		cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_renegotiation),
+		cmocka_unit_test(test_dtls_1_0),
 		cmocka_unit_test(test_last_flight_again),
 		cmocka_unit_test(test_refused_with_alert),
 		cmocka_unit_test(test_half_open),
