@@ -12,6 +12,7 @@
 #include <openssl/rsa.h>
 #include <openssl/x509v3.h>
 
+#include "controlplane/algorithms.h"
 #include "controlplane/chain_private.h"
 #include "controlplane/log.h"
 
@@ -259,7 +260,10 @@ static X509 *read_certificate(const uint8_t **at, const uint8_t *end)
 	if (len > (size_t)(end - der))
 		return NULL;
 	*at = der + len;
-	one = d2i_X509(NULL, &der, (long)len);
+	one = X509_new_ex(algorithms_context(), NULL);
+	/* Over extensions that cannot be right it fails as well, but keeps the certificate: whether they
+	 * matter is for X509_verify_cert() to say. */
+	(void)d2i_X509(&one, &der, (long)len);
 	if (one && der != *at) { /* more in it than the certificate */
 		X509_free(one);
 		one = NULL;

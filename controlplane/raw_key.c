@@ -7,6 +7,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 
+#include "controlplane/algorithms.h"
 #include "controlplane/chain_private.h"
 #include "controlplane/offer.h"
 
@@ -46,7 +47,7 @@ bool raw_key_of_file(const char *file, struct raw_key *key, char *error, size_t 
 bool raw_key_read(const uint8_t *info, size_t len, struct raw_key *key, struct refusal *refusal)
 {
 	const uint8_t *at = info;
-	EVP_PKEY *pkey = d2i_PUBKEY(NULL, &at, (long)len);
+	EVP_PKEY *pkey = d2i_PUBKEY_ex(NULL, &at, (long)len, algorithms_context(), NULL);
 	bool whole = pkey && at == info + len, fits = whole && take(pkey, key);
 
 	EVP_PKEY_free(pkey);

@@ -184,6 +184,18 @@ static void test_unknown_roots_refused(void **state)
 	subject_free(&own);
 }
 
+/* Extensions that cannot be read matter in the path, and nowhere else. */
+static void test_extensions_that_cannot_be_read(void **state)
+{
+	struct wanted w = {.common_name = "Beside the path", .extensions = {{"keyUsage", "DER:0500"}}};
+	struct subject beside = subject_new(&w, 1);
+
+	expect_leaf_refused(w, ALERT_UNKNOWN_CA, REFUSED_UNKNOWN_ROOT, "unknown root: CN=Root");
+	expect_ca_refused(w, ALERT_UNKNOWN_CA, REFUSED_UNKNOWN_ROOT, "unknown root: CN=CA under test");
+	expect_good_in(trust, (const struct subject *[]){&device, &beside, &ca}, 3, &root);
+	subject_free(&beside);
+}
+
 static void test_authorities_refused(void **state)
 {
 	struct subject not_ca = subject_new(&(struct wanted){.common_name = "n", .issuer = &root}, 0);
@@ -436,6 +448,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good_chains),
 		cmocka_unit_test(test_own_certificate_refused),
+		cmocka_unit_test(test_extensions_that_cannot_be_read),
 		cmocka_unit_test(test_unknown_roots_refused),
 		cmocka_unit_test(test_authorities_refused),
 		cmocka_unit_test(test_name_constraints),
