@@ -21,7 +21,7 @@ enum parameter {
 static const struct {
 	const char *path;
 	unsigned parameters; /* that it takes */
-	unsigned one_of;     /* of which it needs at least one */
+	unsigned one_of;     /* of which it needs one, and takes no two */
 } routes[ADMIN_ROUTES_COUNT] = {
 	[ADMIN_HEALTH] = {"/health", 0, 0},
 	[ADMIN_READY] = {"/ready", 0, 0},
@@ -280,7 +280,7 @@ static bool take_parameter(const char *name, size_t name_len, const char *value,
 
 static bool read_query(const char *query, struct admin_request *out, struct admin_fault *fault)
 {
-	unsigned seen = 0, needed = routes[out->route].one_of;
+	unsigned seen = 0, one_of = routes[out->route].one_of;
 	char list[128];
 
 	while (query && *query) {
@@ -295,9 +295,12 @@ static bool read_query(const char *query, struct admin_request *out, struct admi
 		if (*query == '&')
 			query++;
 	}
-	if (needed && !(seen & needed))
+	if (one_of && !(seen & one_of))
 		return refuse(fault, 400, "%s needs one of the parameters: %s.", routes[out->route].path,
-			      list_parameters(needed, list, sizeof list));
+			      list_parameters(one_of, list, sizeof list));
+	if (seen & one_of & ((seen & one_of) - 1))
+		return refuse(fault, 400, "%s takes only one of the parameters: %s.", routes[out->route].path,
+			      list_parameters(one_of, list, sizeof list));
 	return true;
 }
 

@@ -294,11 +294,6 @@ static unsigned begin_why(struct answer *a)
 	};
 	unsigned n = history_find(a->c->history, &query, found, q->limit);
 
-	if (q->has_identity && q->has_address) {
-		a->fault.status = 400;
-		snprintf(a->fault.why, sizeof a->fault.why, "/why takes identity or address, not both.");
-		return 400;
-	}
 	text_printf(&a->text, "{\"attempts\":[");
 	for (unsigned i = 0; i < n; i++) {
 		text_add(&a->text, ",\n", i ? 2 : 0);

@@ -48,7 +48,7 @@ enum edge_check edge_check_of(const struct edge_rules *rules, const struct sluic
 	X(MALFORMED, "dropped or reset: malformed CoAP")                                                     \
 	X(UNPROVEN, "refused: of a session without a proven identity")                                       \
 	X(FROM, "refused: oneM2M-FR is not an identity of the session")                                      \
-	X(ENDPOINT, "refused: ep= is not the session's endpoint name")                                       \
+	X(ENDPOINT, "refused: ep= is not the session's endpoint name, or may hide in the query or the path") \
 	X(PROXY, "refused: a Proxy-Uri")
 
 enum edge_verdict {

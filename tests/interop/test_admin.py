@@ -88,7 +88,7 @@ class Door(Case):
         wrong = [("GET", "/nothing", 404, "/sessions"), ("GET", "/", 404, "/health"), ("POST", "/health", 405, "GET"),
                  ("DELETE", "/sessions", 405, "GET"), ("GET", "/sessions?colour=red", 400, "identity, address"),
                  ("GET", "/sessions?limit=0", 400, "1 to 1000"), ("GET", "/sessions?worker=9", 400, "1 workers"),
-                 ("GET", "/why", 400, "identity"), ("GET", "/why?identity=x&address=1.2.3.4", 400, "not both"),
+                 ("GET", "/why", 400, "identity"), ("GET", "/why?identity=x&address=1.2.3.4", 400, "only one"),
                  ("GET", "/sessions/1", 400, "three decimal numbers"), ("DELETE", "/sessions/0.0.0", 404, "no such session"),
                  ("GET", "/identity?address=192.0.2.1:1", 404, "No session"),
                  ("GET", "/sessions?identity=" + "x" * 3000, 414, "2048")]

@@ -118,7 +118,7 @@ class Edge(lab.Case):
 
 class Lwm2m(Edge):
     checks = ("--check", "lwm2m")
-    REFUSED = "refused: ep= is not the session's endpoint name"
+    REFUSED = "refused: ep= is not the session's endpoint name, or may hide in the query or the path"
 
     def register(self, path, endpoint, **options):
         return self.libcoap("post", f"{path}?lt=60&ep={endpoint}", **options)

@@ -109,6 +109,7 @@ static void filters(void **state)
 	bad("GET", "/sessions?identity=%4g", 400, "percent");
 	bad("GET", "/why", 400, "identity, address");
 	bad("GET", "/why?tenant=x", 400, "identity, address");
+	bad("GET", "/why?address=192.0.2.1&identity=x", 400, "only one of the parameters: identity, address");
 	bad("GET", "/identity", 400, "address");
 	bad("GET", "/identity?identity=x", 400, "takes: address");
 	(void)state;
