@@ -15,7 +15,8 @@
 	X(bytes_in, "bytes received, Ethernet header included")                                              \
 	X(frames_out, "frames sent")                                                                         \
 	X(bytes_out, "bytes sent, Ethernet header included")                                                 \
-	X(frames_out_dropped, "frames that the port did not take")                                           \
+	X(frames_out_dropped,                                                                                \
+	  "frames that could not be sent: no buffer, no way there, or not taken by the port")                \
 	X(records_in, "records received")                                                                    \
 	X(records_out, "application records sealed and sent")                                                \
 	X(hello_verify_bytes_in, "bytes of the datagrams with a ClientHello that was answered statelessly")  \

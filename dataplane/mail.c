@@ -117,7 +117,7 @@ static void mail_remove(struct worker *w, const struct mail_ended *mail)
 
 	if (slot == SESSION_NONE)
 		return;
-	send_alert(w, slot, 1 /* warning */, 0 /* close_notify */);
+	send_alert(w, slot, ALERT_WARNING, ALERT_CLOSE_NOTIFY);
 	worker_end_session(w, slot, mail->reason);
 }
 
@@ -190,7 +190,7 @@ static void stop_some(struct worker *w)
 	n = session_walk(w->sessions, &cursor, slots, STOPPED_PER_TURN);
 	w->stop_cursor = cursor == SESSION_NONE ? 0 : cursor;
 	for (unsigned i = 0; i < n; i++) {
-		send_alert(w, slots[i], 1 /* warning */, 0 /* close_notify */);
+		send_alert(w, slots[i], ALERT_WARNING, ALERT_CLOSE_NOTIFY);
 		worker_end_session(w, slots[i], SLUICE_REASON_SHUTDOWN);
 	}
 }

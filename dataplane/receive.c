@@ -6,7 +6,6 @@
 
 #include "dataplane/worker.h"
 
-enum { ALERT_WARNING = 1, ALERT_FATAL = 2, ALERT_CLOSE_NOTIFY = 0, ALERT_NO_RENEGOTIATION = 100 };
 enum { HANDSHAKE_CLIENT_HELLO = 1, HANDSHAKE_FINISHED = 20 };
 /* The ring's lines are asked for so far ahead of the writing, as long as the consumer's core takes to let go
  * of one; not those of messages of more lines, which the copying fetches as quickly. */
@@ -93,16 +92,17 @@ static void follow_path(struct worker *w, uint32_t slot, const struct datagram *
 	mail_to_control(w, MAIL_PEER_MOVED, &mail, sizeof(mail), NULL, 0);
 }
 
-/* Bytes from the unverified address widen its allowance; an answer to something that went there verifies it.
- */
-static void credit_path(struct session_tx *tx, const struct datagram *d)
+/* A record from the unverified address widens its allowance by its own size, however many share its datagram;
+ * the newest one after something has gone there verifies it. An older one was sent before the peer moved, and
+ * answers nothing. */
+static void credit_path(struct session_tx *tx, const struct record *r, const struct datagram *d, bool newest)
 {
 	if (likely(!tx->unverified) || memcmp(&tx->path.peer, &d->path.peer, sizeof(d->path.peer)) != 0)
 		return;
-	if (tx->unverified_out)
+	if (newest && tx->unverified_out)
 		tx->unverified = 0;
 	else
-		tx->unverified_in += d->payload_len;
+		tx->unverified_in += (uint32_t)r->fragment_offset + r->fragment_len;
 }
 
 /* Small copies in line, in whole registers: what a record carries is mostly a few of them long. */
@@ -231,7 +231,7 @@ static void commit_burst(struct worker *w, struct burst *b, unsigned n, uint64_t
 		session_touch(rx, now_ns);
 		if (newest)
 			follow_path(w, in->slot, d);
-		credit_path(session_tx(w->sessions, in->slot), d);
+		credit_path(session_tx(w->sessions, in->slot), &in->record, d, newest);
 		in->verdict = (uint8_t)deliver(w, in, op, d, now_ns);
 	}
 }

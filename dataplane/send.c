@@ -13,7 +13,7 @@
 
 enum {
 	UPLINK_ROOM_PER_MESSAGE = 2 * SPSC_ALIGN,
-	SEQUENCE_LAST = 1 << 10 /* kept for alerts: RFC 6347 4.1 */
+	SEQUENCE_LAST = 1 << 10, /* kept for alerts: RFC 6347 4.1 */
 };
 #define TX_STUCK_MAX_NS 100000000ULL
 #define SEQUENCE_MAX    ((1ULL << 48) - 1)
@@ -39,13 +39,22 @@ static bool has_route(const struct worker *w, const struct path *path)
 	       memcmp(path->mac, no_mac, sizeof(no_mac)) != 0;
 }
 
+/* RFC 6864 4.3: routers may fragment what we send, and fragments of two datagrams must not be taken for one.
+ * One count for all addresses that end in the same byte, so that it lasts longer and tells less of what goes
+ * to others. */
+static uint16_t ip_id_next(struct worker *w, const struct path *path)
+{
+	return w->ip_ids[path->peer.ip[15]]++;
+}
+
 /* Puts the headers in front of len bytes at start, inside the mbuf, and queues the frame. False: no way
  * there.
  */
 static bool send_from(struct worker *w, struct rte_mbuf *m, const struct path *path, uint8_t *start,
 		      size_t len)
 {
-	size_t headers = frame_write_headers(&w->local, path, start, len, 0, w->port.tx_checksum);
+	size_t headers =
+		frame_write_headers(&w->local, path, start, len, ip_id_next(w, path), w->port.tx_checksum);
 	size_t l2 = path->vlan_tci ? 18 : 14;
 
 	if (unlikely(headers == 0)) { /* a path of a family in which we have no address */
@@ -154,18 +163,26 @@ bool send_datagram(struct worker *w, const struct path *path, const void *payloa
 	struct rte_mbuf *m;
 	uint8_t *start;
 
-	if (payload_len + ip_overhead(path) > w->mtu)
+	m = payload_len + ip_overhead(path) <= w->mtu ? rte_pktmbuf_alloc(w->port.pool) : NULL;
+	if (!m) {
+		counter_add(&w->counters->frames_out_dropped, 1);
 		return false;
-	m = rte_pktmbuf_alloc(w->port.pool);
-	if (!m)
-		return false;
+	}
 	start = (uint8_t *)m->buf_addr + PORT_PAYLOAD_AT;
 	memcpy(start, payload, payload_len);
-	(void)send_from(w, m, path, start, payload_len);
-	return true;
+	return send_from(w, m, path, start, payload_len);
 }
 
-/* The op that seals payload_len bytes at PORT_PAYLOAD_AT; takes the session's next sequence number. */
+/* The size of a sealed record with its header. */
+static size_t record_size(const struct session_rx *rx, const struct session_tx *tx, size_t payload_len)
+{
+	return RECORD_HEADER_LEN + tx->cid_len + payload_len +
+	       record_seal_overhead(rx->protection, (unsigned)payload_len, tx->cid_len != 0);
+}
+
+/* The op that seals len bytes at PORT_PAYLOAD_AT; takes the session's next sequence number, and its part of
+ * what may go to an unverified address: the next message of the same burst must find both taken. The session
+ * must not end before the op is sealed. */
 static void seal_prepare(struct worker *w, uint32_t slot, struct rte_mbuf *m, uint8_t type, uint16_t len,
 			 struct record_op *op)
 {
@@ -173,6 +190,8 @@ static void seal_prepare(struct worker *w, uint32_t slot, struct rte_mbuf *m, ui
 	const struct session_rx *rx = session_rx(w->sessions, slot);
 	uint8_t explicit_len = protection_get(rx->protection)->explicit_len;
 
+	if (unlikely(tx->unverified))
+		tx->unverified_out += (uint32_t)record_size(rx, tx, len);
 	*op = (struct record_op){
 		.fragment = (uint8_t *)m->buf_addr + PORT_PAYLOAD_AT - explicit_len,
 		.key = session_tx_key(w->sessions, slot),
@@ -187,10 +206,8 @@ static void seal_prepare(struct worker *w, uint32_t slot, struct rte_mbuf *m, ui
 }
 
 /* The sealed record gets its header: where the datagram begins, and in *len how long it is. */
-static uint8_t *seal_finish(struct worker *w, uint32_t slot, uint8_t type, const struct record_op *op,
-			    size_t *len)
+static uint8_t *seal_finish(uint8_t type, const struct record_op *op, size_t *len)
 {
-	struct session_tx *tx = session_tx(w->sessions, slot);
 	size_t header_len = RECORD_HEADER_LEN + (size_t)op->cid_len;
 	uint8_t *start = op->fragment - header_len;
 
@@ -198,12 +215,10 @@ static uint8_t *seal_finish(struct worker *w, uint32_t slot, uint8_t type, const
 	record_write(start, op->cid_len ? CONTENT_TLS12_CID : type, op->epoch_seq, op->cid, op->cid_len,
 		     op->fragment_len);
 	*len = header_len + op->fragment_len;
-	if (unlikely(tx->unverified))
-		tx->unverified_out += (uint32_t)*len;
 	return start;
 }
 
-void send_alert(struct worker *w, uint32_t slot, uint8_t level, uint8_t description)
+void send_alert(struct worker *w, uint32_t slot, enum alert_level level, enum alert_description description)
 {
 	struct session_tx *tx = session_tx(w->sessions, slot);
 	struct rte_mbuf *m;
@@ -214,14 +229,16 @@ void send_alert(struct worker *w, uint32_t slot, uint8_t level, uint8_t descript
 	if ((tx->epoch_seq_next & SEQUENCE_MAX) == SEQUENCE_MAX)
 		return;
 	m = rte_pktmbuf_alloc(w->port.pool);
-	if (!m)
+	if (!m) {
+		counter_add(&w->counters->frames_out_dropped, 1);
 		return;
+	}
 	payload = (uint8_t *)m->buf_addr + PORT_PAYLOAD_AT;
-	payload[0] = level;
-	payload[1] = description;
+	payload[0] = (uint8_t)level;
+	payload[1] = (uint8_t)description;
 	seal_prepare(w, slot, m, CONTENT_ALERT, 2, &op);
 	record_seal_burst(w->crypto, &op, 1);
-	start = seal_finish(w, slot, CONTENT_ALERT, &op, &len);
+	start = seal_finish(CONTENT_ALERT, &op, &len);
 	(void)send_from(w, m, &tx->path, start, len);
 }
 
@@ -240,7 +257,7 @@ static void close_by_application(struct worker *w, struct sluice_ref ref)
 
 	if (slot == SESSION_NONE)
 		return;
-	send_alert(w, slot, 1 /* warning */, 0 /* close_notify */);
+	send_alert(w, slot, ALERT_WARNING, ALERT_CLOSE_NOTIFY);
 	worker_end_session(w, slot, SLUICE_REASON_CLOSED);
 }
 
@@ -279,12 +296,25 @@ static unsigned take_burst(struct worker *w, struct outbound *out, struct sluice
 	return n;
 }
 
-/* Why a message cannot be sent, or SLUICE_REASON_NONE. */
+/* The longest payload that fits the MTU: what is around it depends on its length where blocks are padded. */
+static size_t payload_max(const struct worker *w, const struct session_rx *rx, const struct session_tx *tx)
+{
+	size_t room = w->mtu - ip_overhead(&tx->path);
+	size_t len = room - record_size(rx, tx, 0);
+
+	while (record_size(rx, tx, len + 1) <= room)
+		len++;
+	while (record_size(rx, tx, len) > room)
+		len--;
+	return len;
+}
+
+/* Why a message cannot be sent, or SLUICE_REASON_NONE. SEQUENCE_END: its session must end (RFC 6347 4.1). */
 static enum sluice_reason send_check(struct worker *w, struct outbound *out, size_t *arg)
 {
-	struct session_tx *tx;
+	const struct session_tx *tx;
 	const struct session_rx *rx;
-	size_t wire, overhead;
+	size_t wire;
 
 	*arg = 0;
 	out->slot = session_by_ref(w->sessions, out->data.ref);
@@ -294,20 +324,15 @@ static enum sluice_reason send_check(struct worker *w, struct outbound *out, siz
 	rx = session_rx(w->sessions, out->slot);
 	if (unlikely(!has_route(w, &tx->path)))
 		return SLUICE_REASON_NO_ROUTE;
-	overhead = ip_overhead(&tx->path) + RECORD_HEADER_LEN + tx->cid_len +
-		   record_seal_overhead(rx->protection, out->data.payload_len, tx->cid_len != 0);
-	wire = overhead + out->data.payload_len;
+	wire = ip_overhead(&tx->path) + record_size(rx, tx, out->data.payload_len);
 	if (wire > w->mtu) {
-		*arg = w->mtu - overhead;
+		*arg = payload_max(w, rx, tx);
 		return SLUICE_REASON_TOO_LARGE;
 	}
 	if (unlikely(tx->unverified && tx->unverified_out + wire > 3 * (uint64_t)tx->unverified_in))
 		return SLUICE_REASON_UNVERIFIED;
-	if (unlikely((tx->epoch_seq_next & SEQUENCE_MAX) >= SEQUENCE_MAX - SEQUENCE_LAST)) {
-		send_alert(w, out->slot, 1, 0);
-		worker_end_session(w, out->slot, SLUICE_REASON_SEQUENCE_END);
-		return SLUICE_REASON_NO_SESSION;
-	}
+	if (unlikely((tx->epoch_seq_next & SEQUENCE_MAX) >= SEQUENCE_MAX - SEQUENCE_LAST))
+		return SLUICE_REASON_SEQUENCE_END;
 	return SLUICE_REASON_NONE;
 }
 
@@ -338,7 +363,7 @@ static bool spare_fill(struct worker *w)
 static void send_sealed(struct worker *w, struct outbound *out, const struct record_op *ops, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
-		out[i].start = seal_finish(w, out[i].slot, CONTENT_APPLICATION_DATA, &ops[i], &out[i].len);
+		out[i].start = seal_finish(CONTENT_APPLICATION_DATA, &ops[i], &out[i].len);
 	for (unsigned i = 0; i < n; i++) {
 		struct sent_for *by;
 
@@ -352,15 +377,37 @@ static void send_sealed(struct worker *w, struct outbound *out, const struct rec
 	}
 }
 
-unsigned send_burst(struct worker *w, uint64_t now_ns)
+/* The message cannot be sent, and its sender learns why; its mbuf serves again. */
+static void refuse(struct worker *w, const struct outbound *out, enum sluice_reason reason, size_t arg)
+{
+	bool told = tell_failed(w, out->data.ref, out->data.seq, reason, arg);
+
+	assert(told); /* room was asked for before the message was taken */
+	(void)told;
+	w->spare[w->spare_count++] = out->mbuf;
+}
+
+/* These sessions have no sequence number left; a session may be named twice. Not before all ops are sealed:
+ * the end of a session wipes the keys that its ops point to. */
+static void end_spent(struct worker *w, const uint32_t *slots, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (session_rx(w->sessions, slots[i])->state != SESSION_LIVE)
+			continue;
+		send_alert(w, slots[i], ALERT_WARNING, ALERT_CLOSE_NOTIFY);
+		worker_end_session(w, slots[i], SLUICE_REASON_SEQUENCE_END);
+	}
+}
+
+unsigned send_burst(struct worker *w)
 {
 	struct outbound out[BURST_SEND];
 	struct record_op ops[BURST_SEND];
+	uint32_t spent[BURST_SEND];
 	struct sluice_ref close = {0};
 	bool closing;
-	unsigned taken, n = 0;
+	unsigned taken, n = 0, spent_count = 0;
 
-	(void)now_ns;
 	if (!w->uplink || w->tx_count > TX_PENDING - 2 * BURST_SEND || !spare_fill(w) ||
 	    !spsc_fits(&w->uplink->up, (uint64_t)BURST_SEND * UPLINK_ROOM_PER_MESSAGE))
 		return 0;
@@ -371,12 +418,12 @@ unsigned send_burst(struct worker *w, uint64_t now_ns)
 		size_t arg;
 		enum sluice_reason reason = send_check(w, &out[i], &arg);
 
+		if (unlikely(reason == SLUICE_REASON_SEQUENCE_END)) {
+			spent[spent_count++] = out[i].slot;
+			reason = SLUICE_REASON_NO_SESSION;
+		}
 		if (unlikely(reason != SLUICE_REASON_NONE)) {
-			bool told = tell_failed(w, out[i].data.ref, out[i].data.seq, reason, arg);
-
-			assert(told); /* room was asked for before the message was taken */
-			(void)told;
-			w->spare[w->spare_count++] = out[i].mbuf;
+			refuse(w, &out[i], reason, arg);
 			continue;
 		}
 		seal_prepare(w, out[i].slot, out[i].mbuf, CONTENT_APPLICATION_DATA, out[i].data.payload_len,
@@ -386,6 +433,7 @@ unsigned send_burst(struct worker *w, uint64_t now_ns)
 	record_seal_burst(w->crypto, ops, n);
 	send_sealed(w, out, ops, n);
 	counter_add(&w->counters->records_out, n);
+	end_spent(w, spent, spent_count);
 	if (closing)
 		close_by_application(w, close);
 	return taken + closing;

@@ -246,7 +246,7 @@ unsigned worker_poll(struct worker *w, uint64_t now_ns)
 		dispose_burst(w, b);
 		stage_end(w, STAGE_DISPOSE);
 	}
-	work += send_burst(w, now_ns);
+	work += send_burst(w);
 	expire_sessions(w, now_ns);
 	publish(w);
 	send_flush(w);

@@ -57,6 +57,10 @@ struct burst {
 	uint8_t op_in[BURST_RECORDS]; /* op -> index in in[] */
 };
 
+/* RFC 5246 7.2: those that a worker itself sends or acts upon. */
+enum alert_level { ALERT_WARNING = 1, ALERT_FATAL = 2 };
+enum alert_description { ALERT_CLOSE_NOTIFY = 0, ALERT_NO_RENEGOTIATION = 100 };
+
 enum stage {
 	STAGE_MAIL,
 	STAGE_RECEIVE,
@@ -108,6 +112,7 @@ struct worker {
 	uint64_t *stage_cycles; /* STAGES counters for the benchmark; NULL in production */
 	uint64_t stage_start;
 
+	uint16_t ip_ids[256]; /* the next IPv4 identification, by the last byte of the peer's address */
 	unsigned spare_count; /* empty mbufs for the application's messages */
 	struct rte_mbuf *spare[BURST_SEND];
 	uint64_t now_ns;      /* of this turn */
@@ -144,10 +149,11 @@ void receive_classify_burst(struct worker *w, struct burst *b, uint64_t now_ns);
 void receive_open_burst(struct worker *w, struct burst *b, uint64_t now_ns);     /* receive.c */
 
 /* send.c */
-unsigned send_burst(struct worker *w, uint64_t now_ns);
-void send_alert(struct worker *w, uint32_t slot, uint8_t level, uint8_t description);
-/* A datagram that is complete but for its headers: a flight, a HelloVerifyRequest. False when there is no
- * mbuf. */
+unsigned send_burst(struct worker *w);
+/* To a live session's peer; lost when there is no mbuf (counted) or no sequence number left. */
+void send_alert(struct worker *w, uint32_t slot, enum alert_level level, enum alert_description description);
+/* A datagram that is complete but for its headers: a flight, a HelloVerifyRequest. False, and counted, when
+ * there is no mbuf, no address of ours of the peer's family, or it is above the MTU. */
 bool send_datagram(struct worker *w, const struct path *path, const void *payload, size_t payload_len);
 /* Queues a complete frame; takes the mbuf. */
 void send_frame(struct worker *w, struct rte_mbuf *mbuf);

@@ -753,6 +753,10 @@ static void flights_are_sent_and_records_reinjected(void **state)
 	assert_non_null(m);
 	assert_memory_equal(rte_pktmbuf_mtod_offset(m, void *, 42), "hello", 5);
 	rte_pktmbuf_free(m);
+	transmit.datagram_len = 1500 - 28 + 1; /* no IP fragments: control keeps to the MTU */
+	post(f, MAIL_TRANSMIT, &transmit, sizeof(transmit), (uint8_t[1500]){0}, transmit.datagram_len);
+	expect_sent_nothing(f);
+	assert_int_equal(counter_get(&f->rig.link.counters->frames_out_dropped), 1);
 
 	rig_send(&f->rig, &r, 1); /* catch the record before the worker sees it */
 	assert_int_equal(rte_ring_dequeue(f->rig.rx, &frame), 0);
@@ -915,6 +919,72 @@ static void an_impossible_index_is_reported_when_there_is_room(void **state)
 	expect_no_mail(f);
 }
 
+/* O14: a port that spreads a frame over several buffers; none of ours is asked to. */
+static void o14_a_frame_in_pieces_is_dropped(void **state)
+{
+	struct fixture *f = *state;
+	struct rig_record r = data_record(3, 1);
+	struct rte_mbuf *tail = rte_pktmbuf_alloc(f->rig.port.pools[0]);
+	unsigned held = rte_mempool_in_use_count(f->rig.port.pools[0]);
+	void *m = NULL;
+
+	assert_non_null(tail);
+	rig_install(&f->rig, 3, false);
+	rig_send(&f->rig, &r, 1);
+	assert_int_equal(rte_ring_dequeue(f->rig.rx, &m), 0);
+	assert_int_equal(rte_pktmbuf_chain(m, tail), 0);
+	assert_int_equal(rte_ring_enqueue(f->rig.rx, m), 0);
+	turn(f);
+	expect_nothing(f);
+	assert_int_equal(frame_count(f, FRAME_DROP_TRUNCATED), 1);
+	send_one(f, data_record(3, 1));
+	expect_data(f, 1);
+	assert_int_equal(rte_mempool_in_use_count(f->rig.port.pools[0]), held - 1 + BURST_SEND);
+}
+
+/* The request's buffer leaves with the answer: it is sent once, freed once, and asks nothing of the port. */
+static void arp_is_answered_in_place(void **state)
+{
+	struct fixture *f = *state;
+	struct rte_mempool *pool = f->rig.port.pools[0];
+	struct rte_mbuf *m, *others[64];
+	unsigned held;
+
+	turn(f); /* takes its spare buffers */
+	held = rte_mempool_in_use_count(pool);
+	for (unsigned i = 0; i < 3; i++) {
+		uint8_t *frame;
+
+		m = rte_pktmbuf_alloc(pool);
+		assert_non_null(m);
+		m->data_len = m->pkt_len = 60;
+		frame = rte_pktmbuf_mtod(m, uint8_t *);
+		memset(frame, 0, 60);
+		memset(frame, 0xff, 6);
+		memcpy(frame + 6, (uint8_t[]){2, 0, 0, 0, 0, 9, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1}, 16);
+		memcpy(frame + 22, (uint8_t[]){2, 0, 0, 0, 0, 9, 10, 0, 0, 1}, 10);
+		memcpy(frame + 38, f->rig.local.ipv4, 4);
+		m->ol_flags = RTE_MBUF_F_RX_L4_CKSUM_NONE;
+		assert_int_equal(rte_ring_enqueue(f->rig.rx, m), 0);
+	}
+	turn(f);
+	assert_int_equal(frame_count(f, FRAME_NEIGHBOUR), 3);
+	assert_int_equal(rte_pktmbuf_alloc_bulk(pool, others, 64), 0); /* none of them waits to be sent */
+	for (unsigned i = 0; i < 3; i++) {
+		m = rig_receive(&f->rig);
+		assert_non_null(m);
+		assert_int_equal(rte_mbuf_refcnt_read(m), 1);
+		assert_int_equal(m->ol_flags, 0);
+		assert_memory_equal(rte_pktmbuf_mtod_offset(m, uint8_t *, 22), f->rig.local.mac, 6);
+		for (unsigned k = 0; k < 64; k++)
+			assert_ptr_not_equal(others[k], m);
+		rte_pktmbuf_free(m);
+	}
+	expect_sent_nothing(f);
+	rte_pktmbuf_free_bulk(others, 64);
+	assert_int_equal(rte_mempool_in_use_count(pool), held);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -950,6 +1020,8 @@ int main(void)
 		T(a_device_that_starts_over_gets_a_new_handshake),
 		T(handshake_over_frees_its_place),
 		T(flights_are_sent_and_records_reinjected),
+		T(o14_a_frame_in_pieces_is_dropped),
+		T(arp_is_answered_in_place),
 		T(o12_idle_sessions_expire),
 		T(stop_closes_every_session),
 		T(a_port_that_takes_nothing_blocks_nothing),
