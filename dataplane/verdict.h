@@ -27,7 +27,7 @@
 	X(CONTROL, "handshake, given to control")                                                            \
 	X(FINISHED_AGAIN, "authentic duplicate Finished, last flight sent again")                            \
 	X(HELLO_VERIFY, "ClientHello without a valid cookie, answered statelessly")                          \
-	X(DROP_TRUNCATED, "record longer than the datagram, or too short for its protection")                \
+	X(DROP_TRUNCATED, "record empty, or longer than the datagram")                                       \
 	X(DROP_VERSION, "version in the record header is not DTLS 1.2's")                                    \
 	X(DROP_TYPE, "content type unknown")                                                                 \
 	X(DROP_TOO_LONG, "longer than 2^14 + 2048 bytes")                                                    \

@@ -310,13 +310,11 @@ int worker_run(void *worker)
 		unsigned work = worker_poll(w, clock_ns());
 
 		counter_add(&w->counters->polls, 1);
-		if (work) {
-			w->idle_turns = 0;
-			continue;
-		}
-		counter_add(&w->counters->polls_idle, 1);
-		if (w->stopping && stop_is_over(w))
+		counter_add(&w->counters->polls_idle, work == 0);
+		if (w->stopping && stop_is_over(w)) /* whatever still comes in: a flood must not keep us */
 			w->stopped = true;
+		else if (work)
+			w->idle_turns = 0;
 		else
 			worker_idle(w);
 	}
