@@ -3,14 +3,12 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "controlplane/secret_file.h"
 #include "crypto/secret.h"
 
 /* Sealed once with the store's key, so that another key is noticed at once and not at the first row. */
@@ -18,33 +16,21 @@ static const char seal_name[] = "sluice credential store in redis";
 
 static bool read_password(struct redis_server *s, const char *path, char *error, size_t error_len)
 {
-	char bytes[REDIS_PASSWORD_MAX + 2];
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	struct stat st;
-	ssize_t got = -1;
-	bool good = false;
+	char bytes[REDIS_PASSWORD_MAX + 2], why[160] = "";
+	ssize_t got = secret_file_read(path, bytes, sizeof bytes, NULL, why, sizeof why);
+	bool good;
 
-	if (fd < 0 || fstat(fd, &st) < 0) {
-		snprintf(error, error_len, "The password file %s cannot be read: %s.", path, strerror(errno));
-	} else if (!S_ISREG(st.st_mode) || (st.st_mode & (S_IRWXO | S_IWGRP)) != 0) {
-		snprintf(error, error_len,
-			 "The password file %s must be a regular file that is closed to others (chmod 0600).",
-			 path);
-	} else {
-		got = read(fd, bytes, sizeof bytes);
-		while (got > 0 && (bytes[got - 1] == '\n' || bytes[got - 1] == '\r'))
-			got--;
-		good = got > 0 && got <= REDIS_PASSWORD_MAX && !memchr(bytes, 0, (size_t)got) &&
-		       !memchr(bytes, '\n', (size_t)got);
-		if (good)
-			memcpy(s->password, bytes, (size_t)got);
-		else
-			snprintf(error, error_len, "The password file %s must hold one line, the password.",
-				 path);
-	}
+	if (got >= 0 || got == -EFBIG)
+		snprintf(why, sizeof why, "must hold one line, the password");
+	while (got > 0 && (bytes[got - 1] == '\n' || bytes[got - 1] == '\r'))
+		got--;
+	good = got > 0 && got <= REDIS_PASSWORD_MAX && !memchr(bytes, 0, (size_t)got) &&
+	       !memchr(bytes, '\n', (size_t)got);
+	if (good)
+		memcpy(s->password, bytes, (size_t)got);
+	else
+		snprintf(error, error_len, "The password file %s %s.", path, why);
 	secret_wipe(bytes, sizeof bytes);
-	if (fd >= 0)
-		close(fd);
 	return good;
 }
 

@@ -2,17 +2,16 @@
 #include "controlplane/ticket.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 #include <wolfssl/options.h>
 #include <wolfssl/wolfcrypt/aes.h>
 
 #include "controlplane/log.h"
+#include "controlplane/secret_file.h"
 #include "controlplane/wrap.h"
 #include "crypto/secret.h"
 #include "crypto/sha256.h"
@@ -78,26 +77,18 @@ static bool take_text(struct masters *m, const char *text, size_t len)
 static bool read_file(const char *path, struct masters *m, struct timespec *changed, char *error,
 		      size_t error_len)
 {
-	char text[FILE_LEN_MAX];
+	char text[FILE_LEN_MAX], why[160] = "";
 	struct stat st;
-	ssize_t got = -1;
-	bool good = false;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	ssize_t got = secret_file_read(path, text, sizeof text, &st, why, sizeof why);
+	bool good = got >= 0 && take_text(m, text, (size_t)got);
 
-	if (fd < 0 || fstat(fd, &st) < 0) {
-		snprintf(error, error_len, "%s cannot be read: %s", path, strerror(errno));
-	} else if (!S_ISREG(st.st_mode) || (st.st_mode & (S_IRWXO | S_IWGRP)) != 0) {
-		snprintf(error, error_len, "%s must be a file that is closed to others (chmod 0600)", path);
-	} else {
+	if (good)
 		*changed = st.st_mtim;
-		got = read(fd, text, sizeof text);
-		good = got >= 0 && (size_t)got < sizeof text && take_text(m, text, (size_t)got);
-		if (!good)
-			snprintf(error, error_len, "%s must hold one to %d lines of %d hexadecimal digits",
-				 path, TICKET_MASTERS_MAX, 2 * TICKET_MASTER_LEN);
-	}
-	if (fd >= 0)
-		close(fd);
+	else if (got >= 0 || got == -EFBIG)
+		snprintf(why, sizeof why, "must hold one to %d lines of %d hexadecimal digits",
+			 TICKET_MASTERS_MAX, 2 * TICKET_MASTER_LEN);
+	if (!good)
+		snprintf(error, error_len, "%s %s", path, why);
 	secret_wipe(text, sizeof text);
 	return good;
 }

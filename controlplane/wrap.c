@@ -5,11 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <wolfssl/options.h>
 #include <wolfssl/wolfcrypt/aes.h>
 
+#include "controlplane/secret_file.h"
 #include "crypto/secret.h"
 #include "crypto/wolfssl_random.h"
 
@@ -53,31 +53,17 @@ void hex_encode(const uint8_t *bytes, size_t len, char *out)
 /* Fills key; false with the reason in error. */
 static bool read_key(const char *path, uint8_t key[WRAP_KEY_LEN], char *error, size_t error_len)
 {
-	char text[2 * WRAP_KEY_LEN + 2];
-	struct stat st;
-	ssize_t got = -1;
-	bool good = false;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	char text[2 * WRAP_KEY_LEN + 2], why[160] = "";
+	ssize_t got = secret_file_read(path, text, sizeof(text), NULL, why, sizeof(why));
+	bool good;
 
-	if (fd < 0 || fstat(fd, &st) < 0) {
-		snprintf(error, error_len, "The key file %s cannot be read: %s.", path, strerror(errno));
-	} else if (!S_ISREG(st.st_mode)) {
-		snprintf(error, error_len, "The key file %s is not a regular file.", path);
-	} else if ((st.st_mode & (S_IRWXO | S_IWGRP)) != 0) {
-		snprintf(error, error_len,
-			 "The key file %s has mode %04o; it must be closed to others (chmod 0600).", path,
-			 (unsigned)st.st_mode & 07777);
-	} else {
-		got = read(fd, text, sizeof(text));
-		while (got > 0 && (text[got - 1] == '\n' || text[got - 1] == '\r'))
-			got--;
-		good = got > 0 && hex_decode(text, (size_t)got, key, WRAP_KEY_LEN);
-		if (!good)
-			snprintf(error, error_len, "The key file %s must hold %d hexadecimal digits.", path,
-				 2 * WRAP_KEY_LEN);
-	}
-	if (fd >= 0)
-		close(fd);
+	if (got >= 0 || got == -EFBIG)
+		snprintf(why, sizeof(why), "must hold %d hexadecimal digits", 2 * WRAP_KEY_LEN);
+	while (got > 0 && (text[got - 1] == '\n' || text[got - 1] == '\r'))
+		got--;
+	good = got > 0 && hex_decode(text, (size_t)got, key, WRAP_KEY_LEN);
+	if (!good)
+		snprintf(error, error_len, "The key file %s %s.", path, why);
 	secret_wipe(text, sizeof(text));
 	return good;
 }
