@@ -159,17 +159,23 @@ static const struct config_option options[] = {
 	{IN(tls, certificate), TEXT(4095, NULL), .check = check_certificates,
 	 .example = "/etc/sluice/certificate.pem",
 	 .help = "PEM file: the gateway's certificate, then those that lead to its root. Without it and "
-		 "without raw_key no suite with certificates is offered."},
+		 "without raw_key no suite with certificates is offered. When this file, key, raw_key or "
+		 "trust_anchors changes it is read anew within two seconds, or at once on SIGHUP; what "
+		 "cannot "
+		 "be used leaves all of the tenant's as they were."},
 	{IN(tls, key), TEXT(4095, NULL), .check = check_private_key, .example = "/etc/sluice/key.pem",
-	 .help = "PEM file: the private key of the certificate, closed to other users."},
+	 .help = "PEM file: the private key of the certificate, closed to other users. It may be replaced "
+		 "before or after the certificate: a key that does not belong to it is waited for."},
 	{IN(tls, raw_key), TEXT(4095, NULL), .check = check_private_key, .example = "/etc/sluice/raw-key.pem",
 	 .help = "PEM file: a private key whose public key is shown as it is (RFC 7250) to devices that take "
 		 "raw public keys, closed to other users. Devices know it by its name of RFC 6920, which the "
 		 "log "
-		 "has at start."},
+		 "has."},
 	{IN(tls, trust_anchors), TEXT(4095, NULL), .check = check_certificates,
 	 .example = "/etc/sluice/roots.pem",
-	 .help = "PEM file: roots that certificates of devices must lead to."},
+	 .help = "PEM file: roots that certificates of devices must lead to. One that is taken away is "
+		 "refused "
+		 "from then on; sessions that are up stay."},
 	{IN(tls, crls), COUNT(tls, crls_count), LIST(64), .check = check_readable,
 	 .example = "[/etc/sluice/root.crl]",
 	 .help = "Files with revocation lists, PEM or DER. They are looked at every second; one that becomes "

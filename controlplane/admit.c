@@ -4,13 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BUCKETS = 1 << 16, PREFIX_V4 = 12 + 3, PREFIX_V6 = 7 };
-#define SECOND_NS 1000000000ULL
+#include "controlplane/bucket.h"
 
-/* Kept as the time at which the bucket was, or will be, full: one number does (GCRA). */
-struct bucket {
-	uint64_t full_ns;
-};
+enum { BUCKETS = 1 << 16, PREFIX_V4 = 12 + 3, PREFIX_V6 = 7 };
 
 struct admit {
 	uint64_t seed;
@@ -37,29 +33,16 @@ static struct bucket *bucket_of(struct admit *a, const struct peer_address *peer
 	return &a->prefixes[mix(mix(halves[0] ^ a->seed) ^ halves[1]) % BUCKETS];
 }
 
-/* A bucket holds one second's worth. */
-static bool has_token(const struct bucket *b, uint64_t interval_ns, uint64_t now_ns)
-{
-	uint64_t full_ns = b->full_ns > now_ns ? b->full_ns : now_ns;
-
-	return full_ns + interval_ns <= now_ns + SECOND_NS;
-}
-
-static void take_token(struct bucket *b, uint64_t interval_ns, uint64_t now_ns)
-{
-	b->full_ns = (b->full_ns > now_ns ? b->full_ns : now_ns) + interval_ns;
-}
-
 enum admit_verdict admit_ask(struct admit *a, const struct peer_address *peer, uint64_t now_ns)
 {
 	struct bucket *prefix = bucket_of(a, peer);
 
-	if (!has_token(&a->total, a->interval_ns, now_ns))
+	if (!bucket_has(&a->total, a->interval_ns, now_ns))
 		return ADMIT_TOTAL_EXCEEDED;
-	if (!has_token(prefix, a->interval_prefix_ns, now_ns))
+	if (!bucket_has(prefix, a->interval_prefix_ns, now_ns))
 		return ADMIT_PREFIX_EXCEEDED;
-	take_token(&a->total, a->interval_ns, now_ns);
-	take_token(prefix, a->interval_prefix_ns, now_ns);
+	bucket_take(&a->total, a->interval_ns, now_ns);
+	bucket_take(prefix, a->interval_prefix_ns, now_ns);
 	return ADMITTED;
 }
 
@@ -75,8 +58,8 @@ struct admit *admit_new(uint32_t rate, uint32_t rate_prefix, uint64_t seed, uint
 		return NULL;
 	}
 	a->seed = seed;
-	a->interval_ns = SECOND_NS / (rate ? rate : 1);
-	a->interval_prefix_ns = SECOND_NS / (rate_prefix ? rate_prefix : 1);
+	a->interval_ns = BUCKET_SECOND_NS / (rate ? rate : 1);
+	a->interval_prefix_ns = BUCKET_SECOND_NS / (rate_prefix ? rate_prefix : 1);
 	a->total.full_ns = now_ns;
 	return a;
 }

@@ -240,7 +240,7 @@ static unsigned begin_identity(struct answer *a)
 
 /* ---- why */
 
-static void put_time(struct text *t, uint64_t ms)
+static void put_time(struct text *t, const char *name, uint64_t ms)
 {
 	time_t seconds = (time_t)(ms / 1000);
 	char text[64], stamp[32];
@@ -249,7 +249,7 @@ static void put_time(struct text *t, uint64_t ms)
 	gmtime_r(&seconds, &utc);
 	strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);
 	snprintf(text, sizeof text, "%s.%03uZ", stamp, (unsigned)(ms % 1000));
-	text_member(t, "time", text);
+	text_member(t, name, text);
 }
 
 static void put_attempt(struct text *t, const struct history_attempt *at)
@@ -258,7 +258,7 @@ static void put_attempt(struct text *t, const struct history_attempt *at)
 	char peer[PEER_TEXT_MAX];
 
 	text_add(t, "{", 1);
-	put_time(t, at->ended_ms);
+	put_time(t, "time", at->ended_ms);
 	text_member(t, "address", peer_text(peer, &at->peer));
 	text_member(t, "tenant", at->tenant);
 	text_member(t, "outcome", at->established ? "established" : "refused");
@@ -353,6 +353,33 @@ static void put_tenants(struct answer *a)
 	text_add(&a->text, "]", 1);
 }
 
+/* One line per tenant that has a certificate, or whose files cannot be used. */
+static void put_certificates(struct answer *a)
+{
+	bool first = true;
+
+	text_member_open(&a->text, "certificates", '[');
+	for (unsigned i = 0; i < tenants_count(a->c->tenants); i++) {
+		const struct tls *t = tenants_at(a->c->tenants, i);
+		uint64_t until_s = tls_not_after_s(t);
+		struct renewal_state renewal;
+
+		tenants_renewal(a->c->tenants, i, &renewal);
+		if (until_s == 0 && !renewal.fault[0])
+			continue;
+		text_add(&a->text, ",{", first ? 0 : 2);
+		text_add(&a->text, "{", first ? 1 : 0);
+		text_member(&a->text, "tenant", t->tenant);
+		if (until_s)
+			put_time(&a->text, "not_after", until_s * 1000);
+		if (renewal.fault[0])
+			text_member(&a->text, "fault", renewal.fault);
+		text_add(&a->text, "}", 1);
+		first = false;
+	}
+	text_add(&a->text, "]", 1);
+}
+
 static unsigned begin_status(struct answer *a)
 {
 	struct control *c = a->c;
@@ -378,6 +405,7 @@ static unsigned begin_status(struct answer *a)
 	text_member(&a->text, "credential_store", c->credentials.ops ? c->credentials.ops->name : "none");
 	text_member_bool(&a->text, "credential_store_reachable", admin_store_reachable(c));
 	put_tenants(a);
+	put_certificates(a);
 	text_add(&a->text, "}\n", 2);
 	return 200;
 }

@@ -1,60 +1,67 @@
 /* See certificate.h. */
 #include "controlplane/certificate.h"
 
-#include <errno.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include <time.h>
 
-#include <wolfssl/options.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
 
-#include <wolfssl/wolfcrypt/asn.h>
+#include "controlplane/chain_private.h"
 
-enum { FILE_LEN_MAX = 1 << 20 };
-
-/* Releases with wc_FreeDecodedCert() whatever this returns. */
-static bool decode(DecodedCert *cert, const uint8_t *der, size_t der_len)
+static int64_t unix_time(const ASN1_TIME *time)
 {
-	wc_InitDecodedCert(cert, der, (word32)der_len, NULL);
-	return wc_ParseCert(cert, CERT_TYPE, NO_VERIFY, NULL) == 0;
+	struct tm utc;
+
+	return ASN1_TIME_to_tm(time, &utc) ? (int64_t)timegm(&utc) : 0;
 }
 
-static int curve_of(const uint8_t *der, size_t der_len)
+/* The signature of one that signs itself means nothing to anybody. */
+static bool signature_fits(X509 *one)
 {
-	static const struct {
-		word32 oid;
-		int number;
-	} curves[] = {{ECC_SECP256R1_OID, 23}, {ECC_SECP384R1_OID, 24}, {ECC_SECP521R1_OID, 25}};
-	DecodedCert cert;
-	int number = 0;
+	const X509_ALGOR *algorithm;
 
-	if (decode(&cert, der, der_len) && cert.keyOID == ECDSAk) {
-		for (size_t i = 0; i < sizeof curves / sizeof curves[0]; i++)
-			number = cert.pkCurveOID == curves[i].oid ? curves[i].number : number;
-	}
-	wc_FreeDecodedCert(&cert);
-	return number;
+	X509_get0_signature(NULL, &algorithm, one);
+	return X509_NAME_cmp(X509_get_subject_name(one), X509_get_issuer_name(one)) == 0 ||
+	       chain_signature_fits(algorithm);
 }
 
-int certificate_file_curve(const char *path)
+static bool take_own(X509 *own, struct certificate *out, char *why, size_t why_len)
 {
-	FILE *f = fopen(path, "re");
-	uint8_t *pem, *der;
-	int len, ret = -ENOMEM;
+	out->curve = chain_key_curve(X509_get0_pubkey(own));
+	out->not_before_s = unix_time(X509_get0_notBefore(own));
+	out->not_after_s = unix_time(X509_get0_notAfter(own));
+	if (out->curve)
+		return true;
+	snprintf(why, why_len, "its key is not on one of the curves secp256r1, secp384r1 and secp521r1");
+	return false;
+}
 
-	if (!f)
-		return -errno;
-	pem = malloc(FILE_LEN_MAX);
-	der = malloc(FILE_LEN_MAX);
-	if (pem && der) {
-		len = (int)fread(pem, 1, FILE_LEN_MAX, f);
-		len = wc_CertPemToDer(pem, len, der, FILE_LEN_MAX, CERT_TYPE);
-		ret = len > 0 ? curve_of(der, (size_t)len) : -EINVAL;
+bool certificate_read(const void *pem, size_t len, struct certificate *out, char *why, size_t why_len)
+{
+	BIO *in = BIO_new_mem_buf(pem, (int)len);
+	bool good = true;
+	unsigned count = 0;
+	X509 *one;
+
+	while (good && in && (one = PEM_read_bio_X509(in, NULL, NULL, NULL))) {
+		char name[CHAIN_SUBJECT_MAX];
+
+		good = count++ > 0 || take_own(one, out, why, why_len);
+		if (good && !signature_fits(one)) {
+			snprintf(why, why_len,
+				 "the certificate of %s is signed with a hash that is not enabled",
+				 chain_subject(name, X509_get_subject_name(one)));
+			good = false;
+		}
+		X509_free(one);
 	}
-	free(pem);
-	free(der);
-	fclose(f);
-	return ret;
+	/* The end of the text reads as a missing first line; everything else is a broken certificate. */
+	if (good && (count == 0 || ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)) {
+		snprintf(why, why_len, "it cannot be read as a certificate chain in PEM");
+		good = false;
+	}
+	BIO_free(in);
+	ERR_clear_error();
+	return good;
 }

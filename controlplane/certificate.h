@@ -2,8 +2,18 @@
 #ifndef CONTROLPLANE_CERTIFICATE_H
 #define CONTROLPLANE_CERTIFICATE_H
 
-/* The number (RFC 8422 5.1.1) of the curve that the key of the first certificate in a PEM file is on; 0: it
- * has another kind of key, or a curve below 256 bits. -errno when the file cannot be read. */
-int certificate_file_curve(const char *path);
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct certificate {
+	uint16_t curve;                    /* of its key: RFC 8422 5.1.1 */
+	int64_t not_before_s, not_after_s; /* Unix time */
+};
+
+/* pem: a chain, ours first. True when its key is on secp256r1, secp384r1 or secp521r1, and no certificate but
+ * one that signs itself is signed with less than SHA-256 (RFC 9155). False with a clause in why: what is
+ * wrong with which of them. Whether it is valid now is the caller's to judge. */
+bool certificate_read(const void *pem, size_t len, struct certificate *out, char *why, size_t why_len);
 
 #endif

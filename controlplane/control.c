@@ -201,6 +201,8 @@ static void take_event(struct control *c, int fd)
 		drain(fd);
 	else if (fd == tls_answers_fd())
 		take_answers(c, fd);
+	else if (fd == tenants_fd(c->tenants))
+		tenants_renew(c->tenants);
 	else if (fd == c->store_fd)
 		c->store_ready = true;
 	for (unsigned i = 0; i < c->workers; i++) {
@@ -355,6 +357,11 @@ static int load_credentials(struct control *c, char *error, size_t error_len)
 	c->tenants = tenants_new(c->config, c->credentials, error, error_len);
 	if (!c->tenants)
 		return -EINVAL;
+	ret = watch(c, tenants_fd(c->tenants));
+	if (ret) {
+		snprintf(error, error_len, "the tenants' files cannot be watched: %s", strerror(-ret));
+		return ret;
+	}
 	for (unsigned i = 0; i < c->workers; i++)
 		slots += c->links[i].slots;
 	c->standings = standings_new(slots, tenants_count(c->tenants));
@@ -417,6 +424,11 @@ struct control *control_new(const struct config *config, struct worker_link *lin
 		return NULL;
 	}
 	return c;
+}
+
+void control_reload(struct control *c)
+{
+	tenants_look(c->tenants);
 }
 
 int control_start(struct control *c)

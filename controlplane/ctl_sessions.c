@@ -67,6 +67,30 @@ static void print_json(const json_t *json)
 	putchar('\n');
 }
 
+static void print_named(const json_t *name)
+{
+	if (json_string_length(name) > 0)
+		print_text(json_string_value(name), json_string_length(name), 0);
+	else
+		fputs("(the one without a name)", stdout);
+}
+
+/* "water until 2027-01-31T00:00:00Z, but now: what is wrong" */
+static void print_certificate(const json_t *one)
+{
+	const json_t *until = json_object_get(one, "not_after"), *fault = json_object_get(one, "fault");
+
+	print_named(json_object_get(one, "tenant"));
+	if (until != NULL) {
+		fputs(" until ", stdout);
+		print_text(json_string_value(until), json_string_length(until), 0);
+	}
+	if (fault != NULL) {
+		fputs(", but the files as they are cannot be used: ", stdout);
+		print_text(json_string_value(fault), json_string_length(fault), 0);
+	}
+}
+
 /* "a, b, c" */
 static void print_list(const json_t *list)
 {
@@ -75,10 +99,10 @@ static void print_list(const json_t *list)
 
 		if (i > 0)
 			fputs(", ", stdout);
-		if (json_string_length(one) > 0)
-			print_text(json_string_value(one), json_string_length(one), 0);
+		if (json_is_object(one))
+			print_certificate(one);
 		else
-			fputs("(the one without a name)", stdout);
+			print_named(one);
 	}
 	if (json_array_size(list) == 0)
 		putchar('-');

@@ -168,6 +168,16 @@ int errands_add(struct errands *es, struct errand *e, uint64_t due_ns)
 	return ret;
 }
 
+void errands_hurry(struct errands *es, struct errand *e)
+{
+	pthread_mutex_lock(&es->lock);
+	if (e->queued) {
+		e->due_ns = 0;
+		pthread_cond_signal(&es->changed);
+	}
+	pthread_mutex_unlock(&es->lock);
+}
+
 void errands_cancel(struct errands *es, struct errand *e)
 {
 	pthread_mutex_lock(&es->lock);

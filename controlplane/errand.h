@@ -27,6 +27,8 @@ void errands_free(struct errands *es);
 
 /* Any thread. due_ns: 0: at once. 0, or -errno when no thread can be started: then it will not run. */
 int errands_add(struct errands *es, struct errand *e, uint64_t due_ns);
+/* Any thread. One that waits for its time runs at once; one that runs does not run again for it. */
+void errands_hurry(struct errands *es, struct errand *e);
 /* Any thread but its own. Waits for its end if it runs; it will not run any more. */
 void errands_cancel(struct errands *es, struct errand *e);
 

@@ -585,7 +585,7 @@ struct handshake *handshake_new(const struct tls *tls, const struct handshake_st
 
 	if (!h)
 		return NULL;
-	h->tls = tls;
+	h->tls = tls_hold(tls);
 	h->start = *start;
 	h->datagram_mtu = (uint16_t)(tls->packet_mtu - (is_ipv4(&start->path.peer) ? IP_UDP_V4 : IP_UDP_V6));
 	h->flight.mtu = h->datagram_mtu;
@@ -597,6 +597,7 @@ void handshake_free(struct handshake *h)
 	if (!h)
 		return;
 	wolfSSL_free(h->ssl);
+	tls_let_go(h->tls);
 	assembly_fini(&h->assembly);
 	flight_fini(&h->flight);
 	held_fini(&h->held);

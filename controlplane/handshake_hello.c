@@ -86,8 +86,11 @@ static bool choose_tenant(struct handshake *h, const struct offer *offer)
 	if (!h->start.tenants)
 		return true;
 	chosen = tenants_choose(h->start.tenants, offer->server_name.at, offer->server_name.len);
-	if (chosen)
+	if (chosen) {
+		tls_hold(chosen);
+		tls_let_go(h->tls);
 		h->tls = chosen;
+	}
 	return chosen != NULL;
 }
 

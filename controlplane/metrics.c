@@ -319,6 +319,45 @@ static void put_established(struct writer *w)
 				       .value = w->c->outcomes[i].established});
 }
 
+static void put_not_after(struct writer *w)
+{
+	for (unsigned i = 0; i < tenants_count(w->c->tenants); i++) {
+		const struct tls *t = tenants_at(w->c->tenants, i);
+
+		if (tls_not_after_s(t))
+			put(w, (struct sample){
+				       .key = {"tenant"}, .label = {t->tenant}, .value = tls_not_after_s(t)});
+	}
+}
+
+static void put_renewals(struct writer *w)
+{
+	for (unsigned i = 0; i < tenants_count(w->c->tenants); i++) {
+		const char *tenant = tenants_at(w->c->tenants, i)->tenant;
+		struct renewal_state state;
+
+		tenants_renewal(w->c->tenants, i, &state);
+		put(w, (struct sample){.key = {"tenant", "outcome"},
+				       .label = {tenant, "taken"},
+				       .value = state.taken});
+		put(w, (struct sample){.key = {"tenant", "outcome"},
+				       .label = {tenant, "refused"},
+				       .value = state.refused});
+	}
+}
+
+static void put_renewal_faults(struct writer *w)
+{
+	for (unsigned i = 0; i < tenants_count(w->c->tenants); i++) {
+		struct renewal_state state;
+
+		tenants_renewal(w->c->tenants, i, &state);
+		put(w, (struct sample){.key = {"tenant"},
+				       .label = {tenants_at(w->c->tenants, i)->tenant},
+				       .value = state.fault[0] != 0});
+	}
+}
+
 /* Every cause of the default tenant; of the others those that there were, or hundreds of tenants would make
  * thousands of lines of zeros. */
 static void put_refusals(struct writer *w)
@@ -379,6 +418,16 @@ static const struct family families[] = {
 	{"handshakes_established", "Handshakes that came to a session, by tenant", false, put_established, 0},
 	{"refusals", "Handshakes that did not, by tenant and cause", false, put_refusals, 0},
 	{"handshake_seconds", "How long successful handshakes took", true, put_durations, 0},
+	{"certificate_not_after_seconds", "When the gateway's certificate ends, as Unix time, by tenant",
+	 true, put_not_after, 0},
+	{"certificate_renewals",
+	 "Changes of certificate, key or trust anchors by what became of each: taken, or refused and the old "
+	 "ones "
+	 "kept",
+	 false, put_renewals, 0},
+	{"certificate_fault",
+	 "1 while the files of the tenant are not what is in use, because they cannot be used", true,
+	 put_renewal_faults, 0},
 	{"application_attached", "1 while an application is attached to the ring", true, put_attached, 0},
 	{"application_attachments", "How often an application attached", false, put_attachments, 0},
 	{"frames", "Frames by what became of each", false, put_frames, 0},

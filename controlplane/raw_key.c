@@ -25,19 +25,17 @@ static bool take(EVP_PKEY *pkey, struct raw_key *key)
 	return EVP_Digest(key->info, key->info_len, key->digest, &len, EVP_sha256(), NULL);
 }
 
-bool raw_key_of_file(const char *file, struct raw_key *key, char *error, size_t error_len)
+bool raw_key_of_pem(const void *pem, size_t len, struct raw_key *key, char *why, size_t why_len)
 {
-	BIO *in = BIO_new_file(file, "r");
+	BIO *in = BIO_new_mem_buf(pem, (int)len);
 	/* A password would be asked for on the terminal otherwise. */
 	EVP_PKEY *pkey = in ? PEM_read_bio_PrivateKey(in, NULL, NULL, (void *)(uintptr_t) "") : NULL;
 	bool good = pkey && take(pkey, key);
 
 	if (!pkey)
-		snprintf(error, error_len, "%s cannot be used as a private key in PEM", file);
+		snprintf(why, why_len, "cannot be used as a private key in PEM");
 	else if (!good)
-		snprintf(error, error_len,
-			 "the key in %s is not on one of the curves secp256r1, secp384r1 and secp521r1",
-			 file);
+		snprintf(why, why_len, "has a key on none of the curves secp256r1, secp384r1 and secp521r1");
 	EVP_PKEY_free(pkey);
 	BIO_free(in);
 	ERR_clear_error();

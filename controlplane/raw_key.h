@@ -18,8 +18,9 @@ struct raw_key {
 	uint8_t digest[RAW_KEY_DIGEST]; /* SHA-256 of info: what RFC 6920 names it by */
 };
 
-/* The public half of the private key in a PEM file. False with a readable end of a sentence in error. */
-bool raw_key_of_file(const char *file, struct raw_key *key, char *error, size_t error_len);
+/* The public half of a private key in PEM. False with a readable end of a sentence about the file that it is
+ * from in why. */
+bool raw_key_of_pem(const void *pem, size_t len, struct raw_key *key, char *why, size_t why_len);
 
 /* Looks at what a client shows as its own: one key on secp256r1, secp384r1 or secp521r1 in DER, with nothing
  * behind it. False with *refusal filled. */

@@ -106,9 +106,9 @@ uint8_t *staple_copy(struct staple *s, void *(*allocate)(size_t len), size_t *le
 /* ---- starting */
 
 /* Returns our own. */
-static X509 *read_chain(struct staple *s, const char *file)
+static X509 *read_chain(struct staple *s, const void *chain, size_t chain_len)
 {
-	BIO *in = BIO_new_file(file, "r");
+	BIO *in = BIO_new_mem_buf(chain, (int)chain_len);
 	X509 *own = in ? PEM_read_bio_X509(in, NULL, NULL, NULL) : NULL;
 
 	if (own)
@@ -119,9 +119,9 @@ static X509 *read_chain(struct staple *s, const char *file)
 }
 
 /* NULL, or what is wrong. */
-static const char *prepare(struct staple *s, const char *chain_file, const char *url)
+static const char *prepare(struct staple *s, const void *chain, size_t chain_len, const char *url)
 {
-	X509 *own = read_chain(s, chain_file);
+	X509 *own = read_chain(s, chain, chain_len);
 
 	if (!own || !s->issuer) {
 		X509_free(own);
@@ -137,8 +137,8 @@ static const char *prepare(struct staple *s, const char *chain_file, const char 
 	return s->id ? NULL : "out of memory";
 }
 
-struct staple *staple_new(const char *chain_file, const char *url, struct errands *errands, const char *place,
-			  char *error, size_t error_len)
+struct staple *staple_new(const void *chain, size_t chain_len, const char *url, struct errands *errands,
+			  const char *place, char *error, size_t error_len)
 {
 	struct staple *s = calloc(1, sizeof *s);
 	const char *why = s ? NULL : "out of memory";
@@ -148,7 +148,7 @@ struct staple *staple_new(const char *chain_file, const char *url, struct errand
 		s->errands = errands;
 		snprintf(s->place, sizeof s->place, "%s", place);
 		pthread_mutex_init(&s->lock, NULL);
-		why = prepare(s, chain_file, url);
+		why = prepare(s, chain, chain_len, url);
 	}
 	if (!why && errands_add(errands, &s->errand, 0))
 		why = "no thread can be started";

@@ -12,11 +12,12 @@
 
 struct staple;
 
-/* Main thread. chain_file: the gateway's certificate and its issuer, in PEM. url: where the certificate names
- * no responder; may be NULL. NULL with a readable end of a sentence in error. errands is borrowed until
- * staple_free(). */
-struct staple *staple_new(const char *chain_file, const char *url, struct errands *errands, const char *place,
-			  char *error, size_t error_len);
+/* Any one thread. chain: the gateway's certificate and its issuer, in PEM; not kept. url: where the
+ * certificate names no responder; may be NULL. NULL with a readable end of a sentence in error. errands is
+ * borrowed until staple_free(). */
+struct staple *staple_new(const void *chain, size_t chain_len, const char *url, struct errands *errands,
+			  const char *place, char *error, size_t error_len);
+/* The same thread. Waits for the responder if it is being asked. */
 void staple_free(struct staple *s); /* NULL is fine */
 
 /* Any thread. A copy of the response in DER, allocated with allocate(); NULL: there is none now. */

@@ -11,7 +11,7 @@ enum { SERVER_NAME_MAX = 255 };
 
 struct server_name {
 	const char *text; /* in lower case; NULL: an empty place */
-	const struct tls *owner;
+	unsigned owner;   /* its place among the tenants */
 };
 
 struct tenants {
@@ -21,6 +21,7 @@ struct tenants {
 	struct server_name *names;
 	uint32_t mask;
 	struct ticket_keys *tickets; /* of all; NULL: nobody gives any */
+	struct renewals *renewals;
 };
 
 /* ---- names */
@@ -69,12 +70,12 @@ const struct tls *tenants_choose(const struct tenants *ts, const uint8_t *name, 
 			continue;
 		found = find_place(ts, text + at, len - at);
 		if (found->text)
-			return found->owner;
+			return ts->all[found->owner];
 	}
 	return unknown;
 }
 
-static int add_name(struct tenants *ts, const char *name, const struct tls *owner)
+static int add_name(struct tenants *ts, const char *name, unsigned owner)
 {
 	char *text = strdup(name[0] == '*' ? name + 1 : name);
 
@@ -101,7 +102,7 @@ static int add_names(struct tenants *ts, const struct config *config)
 	ts->mask = size - 1;
 	for (unsigned i = 0; i < config->tenants_count; i++) {
 		for (unsigned j = 0; ret == 0 && j < config->tenants[i].server_names_count; j++)
-			ret = add_name(ts, config->tenants[i].server_names[j], ts->all[i + 1]);
+			ret = add_name(ts, config->tenants[i].server_names[j], i + 1);
 	}
 	return ret;
 }
@@ -164,37 +165,67 @@ static int add_tenant(struct tenants *ts, const struct config *config, const str
 	return options->tickets ? use_tickets(ts, t, config, error, error_len) : 0;
 }
 
+/* What changes while it is read is noticed afterwards. */
+static int add_all(struct tenants *ts, const struct config *config, struct credentials credentials,
+		   char *error, size_t error_len)
+{
+	int ret;
+
+	ts->renewals = renewals_new(config);
+	ts->all = calloc(config->tenants_count + 1, sizeof *ts->all);
+	if (!ts->renewals || !ts->all)
+		return -1;
+	ret = add_tenant(ts, config, &config->tls, "", credentials, error, error_len);
+	for (unsigned i = 0; ret == 0 && i < config->tenants_count; i++)
+		ret = add_tenant(ts, config, &config->tenants[i].tls, config->tenants[i].name, credentials,
+				 error, error_len);
+	if (ret)
+		return ret;
+	snprintf(error, error_len, "out of memory");
+	ret = add_names(ts, config);
+	return ret ? ret : renewals_start(ts->renewals, ts->all, ts->count);
+}
+
 struct tenants *tenants_new(const struct config *config, struct credentials credentials, char *error,
 			    size_t error_len)
 {
 	struct tenants *ts = calloc(1, sizeof *ts);
-	int ret;
 
 	snprintf(error, error_len, "out of memory");
 	if (!ts)
 		return NULL;
 	ts->refuse_unknown = config->tls.unknown_server_name == CONFIG_UNKNOWN_SERVER_NAME_REFUSE;
-	ts->all = calloc(config->tenants_count + 1, sizeof *ts->all);
-	ret = ts->all ? add_tenant(ts, config, &config->tls, "", credentials, error, error_len) : -1;
-	for (unsigned i = 0; ret == 0 && i < config->tenants_count; i++)
-		ret = add_tenant(ts, config, &config->tenants[i].tls, config->tenants[i].name, credentials,
-				 error, error_len);
-	if (ret == 0) {
-		ret = add_names(ts, config);
-		if (ret)
-			snprintf(error, error_len, "out of memory");
-	}
-	if (ret) {
-		tenants_free(ts);
-		return NULL;
-	}
-	return ts;
+	if (add_all(ts, config, credentials, error, error_len) == 0)
+		return ts;
+	tenants_free(ts);
+	return NULL;
+}
+
+int tenants_fd(const struct tenants *ts)
+{
+	return renewals_fd(ts->renewals);
+}
+
+void tenants_renew(struct tenants *ts)
+{
+	renewals_take(ts->renewals, ts->all);
+}
+
+void tenants_renewal(const struct tenants *ts, unsigned place, struct renewal_state *out)
+{
+	renewals_state(ts->renewals, place, out);
+}
+
+void tenants_look(const struct tenants *ts)
+{
+	renewals_now(ts->renewals);
 }
 
 void tenants_free(struct tenants *ts)
 {
 	if (!ts)
 		return;
+	renewals_free(ts->renewals);
 	for (unsigned i = 0; ts->names && i <= ts->mask; i++)
 		free((char *)(uintptr_t)ts->names[i].text);
 	free(ts->names);

@@ -1,17 +1,19 @@
 /* See tls.h. */
 #include "controlplane/tls.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 #include <wolfssl/error-ssl.h>
 #include <wolfssl/wolfcrypt/dh.h>
 #include <wolfssl/wolfcrypt/error-crypt.h>
 
-#include "controlplane/certificate.h"
 #include "controlplane/chain.h"
 #include "controlplane/errand.h"
 #include "controlplane/handshake.h"
@@ -19,10 +21,9 @@
 #include "controlplane/log.h"
 #include "controlplane/ni.h"
 #include "controlplane/ocsp.h"
-#include "controlplane/raw_key.h"
-#include "controlplane/staple.h"
+#include "controlplane/own.h"
 
-enum { ECC_BITS_MIN = 256, RSA_BITS_MIN = 2048, CIPHER_LIST_MAX = 1024 };
+enum { ECC_BITS_MIN = 256, RSA_BITS_MIN = 2048, CIPHER_LIST_MAX = 1024, ERROR_MAX = 512 };
 
 #define SECOND_NS 1000000000ULL
 
@@ -143,7 +144,21 @@ static bool suite_possible(const struct tls *t, const struct config_tls *c, cons
 	return s->credential == SUITE_PSK ? has_psk(t) : c->certificate || c->raw_key;
 }
 
-static void choose_suites(struct tls *t, const struct config_tls *c)
+/* "tls.", "tenants.utility.": where the tenant's options stand in the configuration. */
+struct place_text {
+	char text[TENANT_MAX + 16];
+};
+
+static struct place_text place_of(const struct tls *t)
+{
+	struct place_text p;
+
+	snprintf(p.text, sizeof p.text, "%s%s%s.", t->tenant[0] ? "tenants" : "tls", t->tenant[0] ? "." : "",
+		 t->tenant);
+	return p;
+}
+
+static int choose_suites(struct tls *t, const struct config_tls *c, char *error, size_t error_len)
 {
 	const struct suite *by_place[TLS_SUITES_MAX] = {0};
 	unsigned count, n = 0;
@@ -162,20 +177,13 @@ static void choose_suites(struct tls *t, const struct config_tls *c)
 	}
 	t->policy.suites = t->suites;
 	t->policy.suites_count = n;
-}
-
-/* "tls.", "tenants.utility.": where the tenant's options stand in the configuration. */
-struct place_text {
-	char text[TENANT_MAX + 16];
-};
-
-static struct place_text place_of(const struct tls *t)
-{
-	struct place_text p;
-
-	snprintf(p.text, sizeof p.text, "%s%s%s.", t->tenant[0] ? "tenants" : "tls", t->tenant[0] ? "." : "",
-		 t->tenant);
-	return p;
+	if (n > 0)
+		return 0;
+	snprintf(error, error_len,
+		 "%ssuites: none of them can be used; those with pre-shared keys need a credential "
+		 "store, those with certificates need %scertificate or %sraw_key",
+		 place_of(t).text, place_of(t).text, place_of(t).text);
+	return -EINVAL;
 }
 
 static int take_suites(const struct tls *t, WOLFSSL_CTX *ctx, char *error, size_t error_len)
@@ -206,93 +214,15 @@ static int take_suites(const struct tls *t, WOLFSSL_CTX *ctx, char *error, size_
 	return 0;
 }
 
-static int set_suites(struct tls *t, const struct config_tls *c, char *error, size_t error_len)
-{
-	int ret;
+/* ---- whom clients are held against */
 
-	choose_suites(t, c);
-	if (t->policy.suites_count == 0) {
-		snprintf(error, error_len,
-			 "%ssuites: none of them can be used; those with pre-shared keys need a credential "
-			 "store, those with certificates need %scertificate or %sraw_key",
-			 place_of(t).text, place_of(t).text, place_of(t).text);
-		return -EINVAL;
-	}
-	ret = take_suites(t, t->ctx, error, error_len);
-	return ret == 0 && t->raw_ctx ? take_suites(t, t->raw_ctx, error, error_len) : ret;
-}
-
-/* ---- certificates */
-
-static int load_certificate(struct tls *t, const struct config_tls *c, char *error, size_t error_len)
-{
-	int ret;
-
-	if (!c->certificate)
-		return 0;
-	if (!c->key) {
-		snprintf(error, error_len, "%skey is missing: the certificate needs it", place_of(t).text);
-		return -EINVAL;
-	}
-	ret = wolfSSL_CTX_use_certificate_chain_file(t->ctx, c->certificate);
-	if (ret != WOLFSSL_SUCCESS) {
-		snprintf(error, error_len,
-			 "%scertificate: %s cannot be used as a certificate chain in PEM: %s",
-			 place_of(t).text, c->certificate,
-			 wolfSSL_ERR_reason_error_string((unsigned long)ret));
-		return -EINVAL;
-	}
-	ret = wolfSSL_CTX_use_PrivateKey_file(t->ctx, c->key, WOLFSSL_FILETYPE_PEM);
-	if (ret != WOLFSSL_SUCCESS) {
-		snprintf(error, error_len, "%skey: %s cannot be used as a private key in PEM: %s",
-			 place_of(t).text, c->key, wolfSSL_ERR_reason_error_string((unsigned long)ret));
-		return -EINVAL;
-	}
-	ret = certificate_file_curve(c->certificate);
-	if (ret <= 0) {
-		snprintf(error, error_len,
-			 "%scertificate: the key in %s is not on one of the curves secp256r1, secp384r1 "
-			 "and secp521r1",
-			 place_of(t).text, c->certificate);
-		return -EINVAL;
-	}
-	t->policy.certificate_curve = (uint16_t)ret;
-	if (wolfSSL_CTX_check_private_key(t->ctx) != WOLFSSL_SUCCESS) {
-		snprintf(error, error_len, "%skey: %s does not belong to the certificate in %s",
-			 place_of(t).text, c->key, c->certificate);
-		return -EINVAL;
-	}
-	return 0;
-}
-
-static int load_raw_key(struct tls *t, const struct config_tls *c, char *error, size_t error_len)
-{
-	struct raw_key key;
-	char why[256] = "", name[NI_TEXT_MAX];
-
-	if (!c->raw_key)
-		return 0;
-	t->raw_ctx = wolfSSL_CTX_new(wolfDTLSv1_2_server_method());
-	if (!t->raw_ctx)
-		return -ENOMEM;
-	if (!raw_key_of_file(c->raw_key, &key, why, sizeof why)) {
-		snprintf(error, error_len, "%sraw_key: %s", place_of(t).text, why);
-		return -EINVAL;
-	}
-	if (wolfSSL_CTX_use_certificate_buffer(t->raw_ctx, key.info, key.info_len, WOLFSSL_FILETYPE_ASN1) !=
-		    WOLFSSL_SUCCESS ||
-	    wolfSSL_CTX_use_PrivateKey_file(t->raw_ctx, c->raw_key, WOLFSSL_FILETYPE_PEM) !=
-		    WOLFSSL_SUCCESS) {
-		snprintf(error, error_len, "%sraw_key: wolfSSL cannot use the key in %s", place_of(t).text,
-			 c->raw_key);
-		return -EINVAL;
-	}
-	t->policy.raw_key_curve = key.curve;
-	/* Devices pin it. */
-	log_write(LOG_LEVEL_INFO, "%sraw_key: its public key is %s", place_of(t).text,
-		  ni_text(key.digest, sizeof key.digest, name));
-	return 0;
-}
+/* One for all struct tls that have the same anchors. */
+struct tls_clients {
+	struct trust *trust;
+	struct lists *lists;
+	struct ocsp *ocsp;
+	unsigned users; /* of who makes and frees struct tls */
+};
 
 /* A raw public key is taken only when the store knows it. */
 static bool can_know_raw_keys(const struct tls *t)
@@ -301,11 +231,53 @@ static bool can_know_raw_keys(const struct tls *t)
 	       (!t->tenant[0] || !t->credentials.default_only);
 }
 
-static int load_trust(struct tls *t, const struct config_tls *c, char *error, size_t error_len)
+static bool wants_client_certificates(const struct config_tls *c)
+{
+	return c->client_certificate != CONFIG_CLIENT_CERTIFICATE_NONE && (c->certificate || c->raw_key);
+}
+
+static void clients_free(struct tls_clients *clients)
+{
+	if (!clients)
+		return;
+	ocsp_free(clients->ocsp);
+	lists_free(clients->lists);
+	trust_free(clients->trust);
+	free(clients);
+}
+
+static int fill_clients(struct tls_clients *clients, const struct config_tls *c, const char *place,
+			char *error, size_t error_len)
 {
 	char why[512];
 
-	if (!c->trust_anchors && can_know_raw_keys(t))
+	clients->trust = trust_new(c->trust_anchors, why, sizeof why);
+	if (!clients->trust) {
+		snprintf(error, error_len, "%strust_anchors: %s", place, why);
+		return -EINVAL;
+	}
+	if (c->ocsp_clients != CONFIG_OCSP_CLIENTS_NONE) {
+		clients->ocsp = ocsp_new(network, c->ocsp_responder, answers_fd, place);
+		if (!clients->ocsp)
+			return -ENOMEM;
+	}
+	if (c->crls_count == 0)
+		return 0;
+	clients->lists = lists_new(clients->trust, files, c->crls, c->crls_count,
+				   c->expired_crl == CONFIG_EXPIRED_CRL_USE, place, why, sizeof why);
+	if (clients->lists)
+		return 0;
+	snprintf(error, error_len, "%scrls: %s", place, why);
+	return -EINVAL;
+}
+
+/* Nothing without anchors: raw public keys may be all that is taken. */
+static int load_clients(struct tls *t, char *error, size_t error_len)
+{
+	const struct config_tls *c = t->options;
+
+	t->clients = NULL;
+	if (!wants_client_certificates(c) || (!c->trust_anchors && can_know_raw_keys(t)))
 		return 0;
 	if (!c->trust_anchors) {
 		snprintf(
@@ -315,94 +287,76 @@ static int load_trust(struct tls *t, const struct config_tls *c, char *error, si
 			place_of(t).text);
 		return -EINVAL;
 	}
-	t->trust = trust_new(c->trust_anchors, why, sizeof why);
-	if (!t->trust) {
-		snprintf(error, error_len, "%strust_anchors: %s", place_of(t).text, why);
-		return -EINVAL;
-	}
-	t->ocsp_clients = c->ocsp_clients;
-	if (c->ocsp_clients != CONFIG_OCSP_CLIENTS_NONE) {
-		t->ocsp = ocsp_new(network, c->ocsp_responder, answers_fd, place_of(t).text);
-		if (!t->ocsp)
-			return -ENOMEM;
-	}
-	if (c->crls_count == 0)
-		return 0;
-	t->lists = lists_new(t->trust, files, c->crls, c->crls_count,
-			     c->expired_crl == CONFIG_EXPIRED_CRL_USE, place_of(t).text, why, sizeof why);
-	if (t->lists)
-		return 0;
-	snprintf(error, error_len, "%scrls: %s", place_of(t).text, why);
-	return -EINVAL;
+	t->clients = calloc(1, sizeof *t->clients);
+	if (!t->clients)
+		return -ENOMEM;
+	t->clients->users = 1;
+	return fill_clients(t->clients, c, place_of(t).text, error, error_len);
+}
+
+static void take_clients(struct tls *t)
+{
+	t->trust = t->clients ? t->clients->trust : NULL;
+	t->lists = t->clients ? t->clients->lists : NULL;
+	t->ocsp = t->clients ? t->clients->ocsp : NULL;
+	t->policy.client_x509 = t->trust != NULL;
 }
 
 /* FAIL_EXCEPT_PSK: a client that uses a PSK suite has no certificate, and needs none. */
-static int set_client_certificates(struct tls *t, const struct config_tls *c, char *error, size_t error_len)
+static void ask_clients(const struct tls *t, WOLFSSL_CTX *ctx)
 {
-	bool required = c->client_certificate == CONFIG_CLIENT_CERTIFICATE_REQUIRED;
-	int mode = WOLFSSL_VERIFY_PEER | (required ? WOLFSSL_VERIFY_FAIL_EXCEPT_PSK : 0), ret;
+	bool required = t->client_certificate == CONFIG_CLIENT_CERTIFICATE_REQUIRED;
 
-	t->client_certificate = c->client_certificate;
-	t->registrees = c->registrees;
-	if (c->client_certificate == CONFIG_CLIENT_CERTIFICATE_NONE || (!c->certificate && !c->raw_key)) {
-		wolfSSL_CTX_set_verify(t->ctx, WOLFSSL_VERIFY_NONE, NULL);
-		if (t->raw_ctx)
-			wolfSSL_CTX_set_verify(t->raw_ctx, WOLFSSL_VERIFY_NONE, NULL);
-		return 0;
-	}
-	ret = load_trust(t, c, error, error_len);
-	if (ret)
-		return ret;
-	t->policy.ask_client = true;
-	t->policy.client_required = required;
-	t->policy.client_x509 = t->trust != NULL;
-	t->policy.client_raw_key = can_know_raw_keys(t);
-	wolfSSL_CTX_set_verify(t->ctx, mode, handshake_verify_certificate);
-	if (t->raw_ctx)
-		wolfSSL_CTX_set_verify(t->raw_ctx, mode, handshake_verify_certificate);
-	return 0;
+	if (wants_client_certificates(t->options))
+		wolfSSL_CTX_set_verify(ctx,
+				       WOLFSSL_VERIFY_PEER | (required ? WOLFSSL_VERIFY_FAIL_EXCEPT_PSK : 0),
+				       handshake_verify_certificate);
+	else
+		wolfSSL_CTX_set_verify(ctx, WOLFSSL_VERIFY_NONE, NULL);
 }
 
-/* ---- the status of our own */
+/* ---- our own */
 
-static void *allocate(size_t len)
+/* The time when our certificate may be used again, or never: the devices that look at it refuse it. */
+static bool is_valid_now(const struct tls *t, char *error, size_t error_len)
 {
-	return wolfSSL_Malloc(len); /* wolfSSL frees it */
+	time_t now = time(NULL);
+	const char *what = NULL;
+
+	if (t->own->not_after_s && now > t->own->not_after_s)
+		what = "has expired";
+	else if (now < t->own->not_before_s)
+		what = "is not valid yet";
+	if (what)
+		snprintf(error, error_len, "%scertificate: the one in %s %s", place_of(t).text,
+			 t->options->certificate, what);
+	return !what;
 }
 
-/* RFC 6066 8: a server that has no status to show may leave the message out. */
-static int give_status(WOLFSSL *ssl, void *context)
+static int load_own(struct tls *t, char *error, size_t error_len)
 {
-	size_t len = 0;
-	uint8_t *response = staple_copy(context, allocate, &len);
-
-	if (!response)
-		return WOLFSSL_OCSP_STATUS_CB_NOACK;
-	if (wolfSSL_set_tlsext_status_ocsp_resp(ssl, response, (int)len) == WOLFSSL_SUCCESS)
-		return WOLFSSL_OCSP_STATUS_CB_OK;
-	wolfSSL_Free(response);
-	return WOLFSSL_OCSP_STATUS_CB_NOACK;
-}
-
-static int set_stapling(struct tls *t, const struct config_tls *c, char *error, size_t error_len)
-{
-	char why[256];
-
-	if (!c->ocsp_stapling)
-		return 0;
-	t->staple = staple_new(c->certificate, c->ocsp_responder, network, place_of(t).text, why, sizeof why);
-	if (!t->staple) {
-		snprintf(error, error_len, "%socsp_stapling: %s", place_of(t).text, why);
+	t->own = own_new(t->options, network, place_of(t).text, error, error_len);
+	if (!t->own)
 		return -EINVAL;
-	}
-	if (wolfSSL_CTX_EnableOCSPStapling(t->ctx) != WOLFSSL_SUCCESS ||
-	    wolfSSL_CTX_set_tlsext_status_cb(t->ctx, give_status) != WOLFSSL_SUCCESS ||
-	    wolfSSL_CTX_set_tlsext_status_arg(t->ctx, t->staple) != WOLFSSL_SUCCESS) {
-		snprintf(error, error_len, "%socsp_stapling: this build of wolfSSL cannot do it",
-			 place_of(t).text);
-		return -ENOTSUP;
-	}
+	t->own->users = 1;
 	return 0;
+}
+
+static void take_own(struct tls *t)
+{
+	t->ctx = t->own->ctx;
+	t->raw_ctx = t->own->raw_ctx;
+	t->policy.certificate_curve = t->own->certificate_curve;
+	t->policy.raw_key_curve = t->own->raw_key_curve;
+}
+
+static void log_raw_key(const struct tls *t)
+{
+	char name[NI_TEXT_MAX];
+
+	if (t->raw_ctx) /* devices pin it */
+		log_write(LOG_LEVEL_INFO, "%sraw_key: its public key is %s", place_of(t).text,
+			  ni_text(t->own->raw_key_digest, sizeof t->own->raw_key_digest, name));
 }
 
 /* ---- the rest */
@@ -438,19 +392,26 @@ static int set_common(const struct tls *t, WOLFSSL_CTX *ctx)
 	return set_groups(ctx);
 }
 
-struct tls *tls_new(const struct config *config, const struct config_tls *options, const char *tenant,
-		    struct credentials credentials, char *error, size_t error_len)
+/* Everything about a WOLFSSL_CTX that does not come from files. */
+static int set_up(const struct tls *t, WOLFSSL_CTX *ctx, char *error, size_t error_len)
 {
-	struct tls *t = calloc(1, sizeof *t);
+	int ret;
 
-	snprintf(error, error_len, "out of memory");
-	if (!t)
-		return NULL;
-	t->use = calloc(1, sizeof *t->use);
-	if (!t->use)
-		goto err;
-	snprintf(t->tenant, sizeof t->tenant, "%s", tenant);
-	t->credentials = credentials;
+	if (!ctx)
+		return 0;
+	ask_clients(t, ctx);
+	ret = take_suites(t, ctx, error, error_len);
+	if (ret)
+		return ret;
+	ret = set_common(t, ctx);
+	if (ret)
+		snprintf(error, error_len, "this build of wolfSSL lacks what Sluice needs");
+	return ret;
+}
+
+static void take_options(struct tls *t, const struct config *config, const struct config_tls *options)
+{
+	t->options = options;
 	t->take_cid = config->sessions.cid;
 	t->packet_mtu = config->handshakes.mtu;
 	t->policy.require_ems = options->require_ems;
@@ -461,22 +422,101 @@ struct tls *tls_new(const struct config *config, const struct config_tls *option
 	t->rehandshake_s = options->rehandshake_s;
 	t->sessions_max = options->sessions_max;
 	t->hello_interval_ns = options->handshake_rate ? SECOND_NS / options->handshake_rate : 0;
+	t->client_certificate = options->client_certificate;
+	t->registrees = options->registrees;
+	t->ocsp_clients = options->ocsp_clients;
 	t->policy.cid_len_max = (unsigned)wolfSSL_dtls_cid_max_size();
-	t->ctx = wolfSSL_CTX_new(wolfDTLSv1_2_server_method());
-	if (!t->ctx)
+	if (!wants_client_certificates(options))
+		return;
+	t->policy.ask_client = true;
+	t->policy.client_required = options->client_certificate == CONFIG_CLIENT_CERTIFICATE_REQUIRED;
+	t->policy.client_raw_key = can_know_raw_keys(t);
+}
+
+struct tls *tls_new(const struct config *config, const struct config_tls *options, const char *tenant,
+		    struct credentials credentials, char *error, size_t error_len)
+{
+	struct tls *t = calloc(1, sizeof *t);
+	char why[ERROR_MAX];
+
+	snprintf(error, error_len, "out of memory");
+	if (!t)
+		return NULL;
+	t->use = calloc(1, sizeof *t->use);
+	if (!t->use)
 		goto err;
-	if (load_certificate(t, options, error, error_len) || load_raw_key(t, options, error, error_len) ||
-	    set_stapling(t, options, error, error_len) ||
-	    set_client_certificates(t, options, error, error_len) || set_suites(t, options, error, error_len))
+	snprintf(t->tenant, sizeof t->tenant, "%s", tenant);
+	t->credentials = credentials;
+	take_options(t, config, options);
+	if (load_own(t, error, error_len) || load_clients(t, error, error_len) ||
+	    choose_suites(t, options, error, error_len))
 		goto err;
-	if (set_common(t, t->ctx) || (t->raw_ctx && set_common(t, t->raw_ctx))) {
-		snprintf(error, error_len, "this build of wolfSSL lacks what Sluice needs");
+	take_own(t);
+	take_clients(t);
+	if (set_up(t, t->ctx, error, error_len) || set_up(t, t->raw_ctx, error, error_len))
 		goto err;
-	}
+	log_raw_key(t);
+	if (!is_valid_now(t, why, sizeof why))
+		log_write(LOG_LEVEL_ERROR, "%s; devices that look at it will refuse it", why);
 	return t;
 err:
 	tls_free(t);
 	return NULL;
+}
+
+uint64_t tls_not_after_s(const struct tls *t)
+{
+	return t->own->not_after_s > 0 ? (uint64_t)t->own->not_after_s : 0;
+}
+
+static int load_own_again(struct tls *t, char *error, size_t error_len)
+{
+	int ret = load_own(t, error, error_len);
+
+	if (ret)
+		return ret;
+	take_own(t);
+	if (!is_valid_now(t, error, error_len))
+		return -EINVAL;
+	if (set_up(t, t->ctx, error, error_len) || set_up(t, t->raw_ctx, error, error_len))
+		return -EINVAL;
+	return t->tickets ? tls_use_tickets(t, t->tickets) : 0;
+}
+
+struct tls *tls_renew(const struct tls *old, bool own_changed, bool anchors_changed, char *error,
+		      size_t error_len)
+{
+	struct tls *t = malloc(sizeof *t);
+	int ret = 0;
+
+	snprintf(error, error_len, "%scertificate: out of memory", place_of(old).text);
+	if (!t)
+		return NULL;
+	*t = *old;
+	t->policy.suites = t->suites;
+	t->use = calloc(1, sizeof *t->use);
+	if (own_changed)
+		t->own = NULL;
+	else
+		t->own->users++;
+	if (anchors_changed)
+		t->clients = NULL;
+	else if (t->clients)
+		t->clients->users++;
+	if (!t->use)
+		ret = -ENOMEM;
+	if (ret == 0 && own_changed)
+		ret = load_own_again(t, error, error_len);
+	if (ret == 0 && anchors_changed)
+		ret = load_clients(t, error, error_len);
+	if (ret) {
+		tls_free(t);
+		return NULL;
+	}
+	take_clients(t);
+	if (own_changed)
+		log_raw_key(t);
+	return t;
 }
 
 /* wolfSSL has its own idea of how long a ticket lives: ours is looked at first, and is the shorter. */
@@ -499,23 +539,38 @@ void tls_free(struct tls *t)
 {
 	if (!t)
 		return;
+	assert(!t->use || !tls_is_held(t));
 	free(t->use);
-	wolfSSL_CTX_free(t->ctx);
-	wolfSSL_CTX_free(t->raw_ctx);
-	staple_free(t->staple);
-	ocsp_free(t->ocsp);
-	lists_free(t->lists);
-	trust_free(t->trust);
+	if (t->own && --t->own->users == 0)
+		own_free(t->own);
+	if (t->clients && --t->clients->users == 0)
+		clients_free(t->clients);
 	free(t);
 }
 
-/* A bucket of tokens kept as the time at which it is full: see admit.c. */
+/* ---- what changes */
+
+const struct tls *tls_hold(const struct tls *t)
+{
+	atomic_fetch_add_explicit(&t->use->handshakes, 1, memory_order_relaxed);
+	return t;
+}
+
+void tls_let_go(const struct tls *t)
+{
+	atomic_fetch_sub_explicit(&t->use->handshakes, 1,
+				  memory_order_release); /* pairs with tls_is_held() */
+}
+
+bool tls_is_held(const struct tls *t)
+{
+	return atomic_load_explicit(&t->use->handshakes, memory_order_acquire) > 0;
+}
+
 bool tls_admit(const struct tls *t, uint64_t now_ns)
 {
-	uint64_t full_ns = t->use->full_ns > now_ns ? t->use->full_ns : now_ns;
-
-	if (full_ns + t->hello_interval_ns > now_ns + SECOND_NS)
+	if (!bucket_has(&t->use->hellos, t->hello_interval_ns, now_ns))
 		return false;
-	t->use->full_ns = full_ns + t->hello_interval_ns;
+	bucket_take(&t->use->hellos, t->hello_interval_ns, now_ns);
 	return true;
 }

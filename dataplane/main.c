@@ -53,7 +53,9 @@ static void usage(FILE *out)
 	      "  -V, --version         print the version\n"
 	      "  -h, --help            print this\n"
 	      "\n"
-	      "Signals: SIGTERM and SIGINT end every session with close_notify and stop.\n"
+	      "Signals: SIGTERM and SIGINT end every session with close_notify and stop; SIGHUP reads "
+	      "certificates,\n"
+	      "keys and trust anchors anew.\n"
 	      "Exit status: 0 after a clean stop, 1 when something failed, 2 for wrong arguments.\n",
 	      out);
 }
@@ -220,6 +222,18 @@ static void gateway_free(struct gateway *g)
 	secret_wipe(g->cid_key, sizeof(g->cid_key));
 }
 
+/* Returns the signal that ends it. */
+static int wait_for_end(const struct gateway *g, const sigset_t *signals)
+{
+	int signal = 0;
+
+	while (sigwait(signals, &signal) == 0 && signal == SIGHUP) {
+		fprintf(stderr, "sluice: SIGHUP: looking at certificates, keys and trust anchors\n");
+		control_reload(g->control);
+	}
+	return signal;
+}
+
 static int gateway_run(const struct config *config, const sigset_t *signals)
 {
 	struct gateway g = {.config = config};
@@ -240,7 +254,7 @@ static int gateway_run(const struct config *config, const sigset_t *signals)
 			local_text6(&g.local, v6, sizeof(v6)), config->ring.socket);
 		if (notify("READY=1") < 0)
 			fprintf(stderr, "sluice: the service manager cannot be told that it is ready\n");
-		sigwait(signals, &signal);
+		signal = wait_for_end(&g, signals);
 		notify("STOPPING=1");
 		fprintf(stderr, "sluice: %s: closing every session\n", strsignal(signal));
 		control_stop(g.control);
@@ -335,6 +349,7 @@ int main(int argc, char **argv)
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL); /* all threads inherit it: sigwait() gets them */
 	signal(SIGPIPE, SIG_IGN);
 	status = gateway_run(config, &signals);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <openssl/ec.h>
@@ -100,6 +101,7 @@ static void write_pem(const char *path, X509 *cert, EVP_PKEY *key)
 	FILE *f = fopen(path, "w");
 
 	assert(f);
+	assert(!key || fchmod(fileno(f), 0600) == 0);
 	if (cert)
 		assert(PEM_write_X509(f, cert));
 	if (key)

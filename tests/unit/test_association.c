@@ -151,7 +151,8 @@ static void test_retries(void **state)
 
 /* ---- handshakes in flight */
 
-static const struct tls tls = {.packet_mtu = 1400};
+static struct tls_use use;
+static const struct tls tls = {.packet_mtu = 1400, .use = &use};
 
 static struct attempt *begin(struct attempts *as, uint32_t index, uint64_t now_ns)
 {
