@@ -374,7 +374,11 @@ int main(int argc, char **argv)
 		{.name = "handshake/ecdhe_ecdsa_ccm_8_client_certificate",
 		 .samples = 300,
 		 .options.ciphers = "ECDHE-ECDSA-AES128-CCM-8"},
+		{.name = "handshake/ecdhe_ecdsa_ccm_8_client_certificate_below_ca",
+		 .samples = 300,
+		 .options.ciphers = "ECDHE-ECDSA-AES128-CCM-8"},
 	};
+	static const char *const devices[] = {NULL, NULL, NULL, "device", "device-below"};
 	static struct handshake_case with_store = {.samples = 2000};
 	struct tls *plain, *mutual;
 	struct pki pki;
@@ -382,6 +386,7 @@ int main(int argc, char **argv)
 
 	pki_new(&pki);
 	pki_client(&pki, "device", "device 1", "urn:dev:ops:1", NULL, PKI_GOOD);
+	pki_client(&pki, "device-below", "device 2", "urn:dev:ops:2", NULL, PKI_BELOW_CA);
 	if (tls_global_init())
 		return 1;
 	plain = make_tls(&pki, CONFIG_CLIENT_CERTIFICATE_NONE);
@@ -391,7 +396,7 @@ int main(int argc, char **argv)
 	for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct peer_options *o = &cases[i].options;
 
-		cases[i].tls = i == 3 ? mutual : plain;
+		cases[i].tls = devices[i] ? mutual : plain;
 		o->psk_identity = "urn:dev:ops:32473-1";
 		o->psk = psk;
 		o->psk_len = sizeof psk;
@@ -399,8 +404,8 @@ int main(int argc, char **argv)
 		o->use_cid = i == 1;
 		o->cid = (const uint8_t *)"cid";
 		o->cid_len = 3;
-		o->certificate = i == 3 ? pki_path(&pki, "device", "pem") : NULL;
-		o->key = i == 3 ? pki_path(&pki, "device", "key") : NULL;
+		o->certificate = devices[i] ? pki_path(&pki, devices[i], "pem") : NULL;
+		o->key = devices[i] ? pki_path(&pki, devices[i], "key") : NULL;
 		bench_register(cases[i].name, case_run, &cases[i]);
 	}
 	bench_register("handshake/psk_ccm_8_store_of_1k_and_1m", stores_run, &with_store);

@@ -121,15 +121,14 @@ static void make_root(const struct pki *p, const char *name)
 	EVP_PKEY_free(key);
 }
 
-static void make_leaf(const struct pki *p, const char *name, const struct request *r)
+static void make_below(const struct pki *p, const char *name, const struct request *r, const char *above)
 {
-	const char *root = r->flaw == PKI_OTHER_ROOT ? "other-root" : "root";
-	FILE *f = fopen(pki_path(p, root, "pem"), "r");
+	FILE *f = fopen(pki_path(p, above, "pem"), "r");
 	X509 *issuer = PEM_read_X509(f, NULL, NULL, NULL), *cert;
 	EVP_PKEY *issuer_key, *key = EVP_EC_gen(r->flaw == PKI_SMALL_CURVE ? "P-224" : "P-256");
 
 	fclose(f);
-	f = fopen(pki_path(p, root, "key"), "r");
+	f = fopen(pki_path(p, above, "key"), "r");
 	issuer_key = PEM_read_PrivateKey(f, NULL, NULL, NULL);
 	fclose(f);
 	assert(issuer && issuer_key && key);
@@ -140,6 +139,33 @@ static void make_leaf(const struct pki *p, const char *name, const struct reques
 	X509_free(issuer);
 	EVP_PKEY_free(key);
 	EVP_PKEY_free(issuer_key);
+}
+
+/* The one behind the other, as a client has to send them. */
+static void append(const struct pki *p, const char *name, const char *issuer)
+{
+	FILE *from = fopen(pki_path(p, issuer, "pem"), "r"), *to = fopen(pki_path(p, name, "pem"), "a");
+	int c;
+
+	assert(from && to);
+	while ((c = getc(from)) != EOF)
+		putc(c, to);
+	assert(fclose(from) == 0 && fclose(to) == 0);
+}
+
+static void make_leaf(const struct pki *p, const char *name, const struct request *r)
+{
+	struct request ca = {.common_name = name};
+	char issuer[64];
+
+	if (r->flaw != PKI_BELOW_CA) {
+		make_below(p, name, r, r->flaw == PKI_OTHER_ROOT ? "other-root" : "root");
+		return;
+	}
+	snprintf(issuer, sizeof issuer, "%s-ca", name);
+	make_below(p, issuer, &ca, "root");
+	make_below(p, name, r, issuer);
+	append(p, name, issuer);
 }
 
 void pki_new(struct pki *p)

@@ -12,7 +12,8 @@ enum pki_flaw {
 	PKI_OTHER_ROOT,
 	PKI_SMALL_CURVE,
 	PKI_NUL_IN_NAME, /* behind the common name, and more behind it */
-	PKI_LARGE
+	PKI_LARGE,
+	PKI_BELOW_CA /* none: a CA of its own between it and the root, which stands in its file as well */
 };
 
 struct pki {
