@@ -222,17 +222,28 @@ static void write_record_header(uint8_t *at, uint8_t type, uint64_t seq, size_t 
 	at[12] = (uint8_t)len;
 }
 
+/* A chain that check_certificate() has found good. wolfSSL would verify its signatures once more, and keep
+ * its CAs for the chains of other clients. What it asks for after this message is what it asked for before:
+ * the proof that the client has the key (CertificateVerify). */
+static enum handshake_state feed_certificate(struct handshake *h, const uint8_t *record, size_t len)
+{
+	enum handshake_state state;
+
+	wolfSSL_set_verify(h->ssl, WOLFSSL_VERIFY_NONE, handshake_verify_certificate);
+	state = feed(h, record, len);
+	wolfSSL_set_verify(h->ssl, tls_client_mode(h->tls), handshake_verify_certificate);
+	return state;
+}
+
 enum handshake_state feed_message(struct handshake *h, struct assembly_message *m)
 {
 	size_t len = HANDSHAKE_HEADER_LEN + m->body_len;
 	enum handshake_state state;
 
 	write_record_header(m->bytes, CONTENT_HANDSHAKE, h->rx_seq++, len);
-	state = feed(h, m->bytes, RECORD_HEADER_LEN + len);
-	/* wolfSSL keeps CAs of one client's chain for the chains of others. */
-	if (m->type == HANDSHAKE_CERTIFICATE)
-		(void)wolfSSL_CertManagerUnloadIntermediateCerts(
-			wolfSSL_CTX_GetCertManager(wolfSSL_get_SSL_CTX(h->ssl)));
+	state = m->type == HANDSHAKE_CERTIFICATE && h->certificate_good
+			? feed_certificate(h, m->bytes, RECORD_HEADER_LEN + len)
+			: feed(h, m->bytes, RECORD_HEADER_LEN + len);
 	assembly_drop(m);
 	return state;
 }

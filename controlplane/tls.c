@@ -303,14 +303,17 @@ static void take_clients(struct tls *t)
 }
 
 /* FAIL_EXCEPT_PSK: a client that uses a PSK suite has no certificate, and needs none. */
-static void ask_clients(const struct tls *t, WOLFSSL_CTX *ctx)
+int tls_client_mode(const struct tls *t)
 {
 	bool required = t->client_certificate == CONFIG_CLIENT_CERTIFICATE_REQUIRED;
 
+	return WOLFSSL_VERIFY_PEER | (required ? WOLFSSL_VERIFY_FAIL_EXCEPT_PSK : 0);
+}
+
+static void ask_clients(const struct tls *t, WOLFSSL_CTX *ctx)
+{
 	if (wants_client_certificates(t->options))
-		wolfSSL_CTX_set_verify(ctx,
-				       WOLFSSL_VERIFY_PEER | (required ? WOLFSSL_VERIFY_FAIL_EXCEPT_PSK : 0),
-				       handshake_verify_certificate);
+		wolfSSL_CTX_set_verify(ctx, tls_client_mode(t), handshake_verify_certificate);
 	else
 		wolfSSL_CTX_set_verify(ctx, WOLFSSL_VERIFY_NONE, NULL);
 }

@@ -100,6 +100,9 @@ bool tls_is_held(const struct tls *t);
 /* Unix time when its certificate ends; 0: it has none. */
 uint64_t tls_not_after_s(const struct tls *t);
 
+/* For wolfSSL_set_verify(): what clients have to show that are asked for a certificate. Any thread. */
+int tls_client_mode(const struct tls *t);
+
 /* Control thread. Whether the tenant may have one more handshake now: its rate allows it, in bursts of a
  * second's worth. True counts it. */
 bool tls_admit(const struct tls *t, uint64_t now_ns);

@@ -256,6 +256,7 @@ static void test_identity_certificate(void **state)
 		certificate_identity(t, kinds[i], "with-uri", "urn:dev:ops:1");
 		certificate_identity(t, kinds[i], "with-dns", "device.example");
 		certificate_identity(t, kinds[i], "with-cn", "device 3");
+		certificate_identity(t, kinds[i], "below-ca", "urn:dev:ops:2");
 	}
 	tls_free(t);
 }
@@ -667,6 +668,7 @@ static int set_up(void **state)
 	pki_client(&pki, "with-uri", "device 1", "urn:dev:ops:1", "one.example", PKI_GOOD);
 	pki_client(&pki, "with-dns", "device 2", NULL, "device.example", PKI_GOOD);
 	pki_client(&pki, "with-cn", "device 3", NULL, NULL, PKI_GOOD);
+	pki_client(&pki, "below-ca", "device 9", "urn:dev:ops:2", NULL, PKI_BELOW_CA);
 	pki_client(&pki, "large", "large device", NULL, NULL, PKI_LARGE);
 	pki_client(&pki, "expired", "device 4", NULL, NULL, PKI_EXPIRED);
 	pki_client(&pki, "foreign", "device 5", NULL, NULL, PKI_OTHER_ROOT);

@@ -144,6 +144,11 @@ static void inject(struct meeting *m, uint8_t type, uint16_t epoch, const void *
 	free(record);
 }
 
+static size_t heap_used(void)
+{
+	return mallinfo2().uordblks;
+}
+
 /* ---- order */
 
 static void permute(unsigned *order, unsigned at, unsigned n, void (*each)(const unsigned *order, unsigned n))
@@ -361,7 +366,7 @@ static void test_wrong_message_seq(void **state)
 
 /* ---- forgeries */
 
-static void test_forged_verify(void **state)
+static void forge_verify(void)
 {
 	struct meeting m;
 	struct caught other;
@@ -387,6 +392,39 @@ static void test_forged_verify(void **state)
 	assert_int_equal(m.server, HANDSHAKE_FAILED);
 	meeting_free(&m);
 	good_client();
+}
+
+/* Directly below the root, and below another CA. */
+static void test_forged_verify(void **state)
+{
+	const struct peer_options usual = with_certificate;
+
+	forge_verify();
+	with_certificate.certificate = pki_path(&pki, "below-ca", "pem");
+	with_certificate.key = pki_path(&pki, "below-ca", "key");
+	forge_verify();
+	with_certificate = usual;
+}
+
+/* Nothing is kept of the CAs that clients show: they are no anchors, and there is no end of them. */
+static void test_nothing_kept_of_authorities(void **state)
+{
+	enum { WARM = 40, CLIENTS = 120 };
+	const struct peer_options usual = with_certificate;
+	size_t before = 0, after;
+
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		pki_client(&pki, "one-of-many", "device", "urn:dev:ops:3", NULL, PKI_BELOW_CA);
+		with_certificate.certificate = pki_path(&pki, "one-of-many", "pem");
+		with_certificate.key = pki_path(&pki, "one-of-many", "key");
+		good_client();
+		if (i == WARM)
+			before = heap_used();
+	}
+	after = heap_used();
+	if (before > 0) /* with sanitizers the heap is another */
+		assert_in_range(after, 0, before + 8192);
+	with_certificate = usual;
 }
 
 /* A record that does not open is dropped, and the genuine one still counts (RFC 6347 4.1.2.7). */
@@ -529,11 +567,6 @@ static void test_fragmented_hello(void **state)
 
 /* ---- memory */
 
-static size_t heap_used(void)
-{
-	return mallinfo2().uordblks;
-}
-
 /* Finished ones leave nothing behind, half-open ones cost what they may. */
 static void test_memory(void **state)
 {
@@ -619,6 +652,7 @@ static int set_up(void **state)
 
 	pki_new(&pki);
 	pki_client(&pki, "device", "device 1", NULL, NULL, PKI_GOOD);
+	pki_client(&pki, "below-ca", "device 2", NULL, NULL, PKI_BELOW_CA);
 	snprintf(certificate, sizeof certificate, "%s", pki_path(&pki, "device", "pem"));
 	snprintf(key, sizeof key, "%s", pki_path(&pki, "device", "key"));
 	with_certificate = (struct peer_options){
@@ -655,6 +689,7 @@ int main(void)
 		cmocka_unit_test(test_repetition),
 		cmocka_unit_test(test_wrong_message_seq),
 		cmocka_unit_test(test_forged_verify),
+		cmocka_unit_test(test_nothing_kept_of_authorities),
 		cmocka_unit_test(test_forged_finished),
 		cmocka_unit_test(test_invalid_points),
 		cmocka_unit_test(test_malformed_psk_identity),
