@@ -179,10 +179,11 @@ static const struct config_option options[] = {
 	{IN(tls, crls), COUNT(tls, crls_count), LIST(64), .check = check_readable,
 	 .example = "[/etc/sluice/root.crl]",
 	 .help = "Files with revocation lists, PEM or DER. They are looked at every second; one that becomes "
-		 "unusable leaves in force what it said before. A CA without a list is not asked about."},
+		 "unusable leaves in force what it said before. A CA without a list is not asked about. Live "
+		 "sessions whose certificate a list names, or a CA above it, go by credential_removed."},
 	{IN(tls, expired_crl), CHOICE(expired_crls, "refuse"),
 	 .help = "What a revocation list past its time is worth: refuse turns away everybody that it speaks "
-		 "about, use goes by it all the same."},
+		 "about, use goes by it all the same. Live sessions end only when it names them."},
 	{IN(tls, ocsp_stapling), BOOL("false"),
 	 .help = "Staple the status of the gateway's certificate to handshakes of devices that ask for it. "
 		 "It is "
@@ -224,7 +225,7 @@ static const struct config_option options[] = {
 		 "sees what a wrong key looks like, and nobody can try identities out."},
 	{IN(tls, credential_removed), CHOICE(credential_removals, "drop"),
 	 .help = "What becomes of live sessions whose credential is removed from the store or replaced in "
-		 "it, within "
+		 "it, or whose certificate is revoked, within "
 		 "a second: drop closes them at once; keep lets them live; rehandshake lets them go on and "
 		 "closes one "
 		 "after the other within rehandshake_s, so that the devices do not all come again in the "

@@ -24,6 +24,7 @@ enum {
 
 struct chain {
 	X509 *leaf, *issuer;
+	struct issuer *under;
 	uint8_t root[CHAIN_ROOT_LEN];
 	unsigned names_count;
 	struct chain_name names[CHAIN_NAMES_MAX];
@@ -96,8 +97,21 @@ void trust_free(struct trust *t)
 		return;
 	X509_STORE_free(t->current);
 	X509_STORE_free(t->anchors);
+	issuers_free(t->issuers);
 	pthread_mutex_destroy(&t->lock);
 	free(t);
+}
+
+bool trust_watch(struct trust *t, struct issuers *with)
+{
+	if (!t->issuers)
+		t->issuers = with ? issuers_share(with) : issuers_new();
+	return t->issuers != NULL;
+}
+
+struct issuers *trust_issuers(const struct trust *t)
+{
+	return t->issuers;
 }
 
 void trust_replace(struct trust *t, X509_STORE *with_lists, bool expired_lists)
@@ -601,7 +615,19 @@ static bool prepare(X509_STORE_CTX *ctx, X509_STORE *store, STACK_OF(X509) * lis
 	       X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
 }
 
-static struct chain *keep(const STACK_OF(X509) * path, struct refusal *refusal)
+/* A session that no later list would find is better refused. */
+static bool take_issuer(struct chain *c, struct trust *t, const STACK_OF(X509) * path,
+			struct refusal *refusal)
+{
+	bool full = false;
+
+	if (t->issuers)
+		c->under = issuers_take(t->issuers, path, &full);
+	return !full || refusal_write(refusal, REFUSED_INTERNAL, ALERT_INTERNAL_ERROR,
+				      "internal: no room for one more CA that sessions came under");
+}
+
+static struct chain *keep(struct trust *t, const STACK_OF(X509) * path, struct refusal *refusal)
 {
 	struct chain *c = calloc(1, sizeof *c);
 	unsigned len = CHAIN_ROOT_LEN;
@@ -618,7 +644,7 @@ static struct chain *keep(const STACK_OF(X509) * path, struct refusal *refusal)
 		c->issuer = sk_X509_value(path, 1);
 		X509_up_ref(c->issuer);
 	}
-	if (read_names(c, path, refusal))
+	if (read_names(c, path, refusal) && take_issuer(c, t, path, refusal))
 		return c;
 	chain_free(c);
 	return NULL;
@@ -639,7 +665,7 @@ static struct chain *verify(struct trust *t, STACK_OF(X509) * list, struct refus
 		/* What it cannot do may hide behind what it will not: SHA-1 shows as a wrong signature. */
 		describe(ctx, refusal);
 	} else if (check_beyond(X509_STORE_CTX_get0_chain(ctx), refusal)) {
-		c = keep(X509_STORE_CTX_get0_chain(ctx), refusal);
+		c = keep(t, X509_STORE_CTX_get0_chain(ctx), refusal);
 	}
 	X509_STORE_CTX_free(ctx);
 	X509_STORE_free(store);
@@ -667,6 +693,7 @@ void chain_free(struct chain *c)
 		return;
 	X509_free(c->leaf);
 	X509_free(c->issuer);
+	issuer_release(c->under);
 	free(c);
 }
 
@@ -689,4 +716,10 @@ struct x509_st *chain_leaf(const struct chain *c)
 struct x509_st *chain_issuer(const struct chain *c)
 {
 	return c->issuer;
+}
+
+struct issuer *chain_under(const struct chain *c, uint64_t *serial)
+{
+	*serial = issuer_serial(X509_get0_serialNumber(c->leaf));
+	return c->under;
 }

@@ -30,6 +30,8 @@ enum {
 
 struct x509_st;
 struct x509_store_st;
+struct issuer;
+struct issuers;
 
 /* Once per process, before anything else here: libcrypto is not configured by the machine's openssl.cnf. */
 void chain_global_init(void);
@@ -41,6 +43,13 @@ struct trust;
 struct trust *trust_new(const char *anchors_file, char *error, size_t error_len);
 /* No chain of it may be left. NULL is fine. */
 void trust_free(struct trust *t);
+
+/* From now on the CAs that chains came under are known, for what is said about them later. Before the first
+ * chain; nothing when it was said before. with: those of a trust whose place it takes, shared with that one;
+ * NULL: none. False when out of memory. */
+bool trust_watch(struct trust *t, struct issuers *with) __attribute__((warn_unused_result));
+/* NULL: nobody watches. */
+struct issuers *trust_issuers(const struct trust *t);
 
 /* A verified chain. It belongs to who asked for it, on one thread. */
 struct chain;
@@ -67,5 +76,9 @@ unsigned chain_names(const struct chain *c, const struct chain_name **names);
 /* Borrowed from the chain. The issuer is NULL when the certificate is itself an anchor. */
 struct x509_st *chain_leaf(const struct chain *c);
 struct x509_st *chain_issuer(const struct chain *c);
+
+/* Under which CA it came in, see issuers.h, and the hash of its certificate's serial number there. Borrowed
+ * from the chain. NULL when nobody watches or the certificate is itself an anchor. */
+struct issuer *chain_under(const struct chain *c, uint64_t *serial);
 
 #endif

@@ -8,9 +8,11 @@
 #include <openssl/x509.h>
 
 #include "controlplane/chain.h"
+#include "controlplane/issuers.h"
 
 struct trust {
-	X509_STORE *anchors; /* constant */
+	X509_STORE *anchors;     /* constant */
+	struct issuers *issuers; /* set before the first chain; NULL: see trust_watch() */
 	pthread_mutex_t lock;
 	/* behind the lock */
 	X509_STORE *current; /* anchors and lists; the anchors alone when there are none */

@@ -211,6 +211,11 @@ int client_certificate_check(struct client_certificate **kept, const struct tls 
 	return raw_key_read(body + 3, len - 3, &key, refusal) ? find_by_key(tls, &key, proof, refusal) : 0;
 }
 
+const struct chain *client_certificate_chain(const struct client_certificate *c)
+{
+	return c->chain;
+}
+
 void client_certificate_free(struct client_certificate *c)
 {
 	if (!c)

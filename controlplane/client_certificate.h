@@ -13,6 +13,8 @@
 #include "controlplane/proof.h"
 #include "controlplane/tls.h"
 
+struct chain;
+
 /* What is known so far, while an answer from outside is waited for. */
 struct client_certificate;
 
@@ -24,6 +26,8 @@ int client_certificate_check(struct client_certificate **kept, const struct tls 
 			     struct refusal *refusal);
 /* After -EAGAIN: whether the answer is the OCSP responder's; if not, it is the credential store's. */
 bool client_certificate_asks_responder(const struct client_certificate *c);
+/* Its verified chain; NULL: there is none, or not yet. */
+const struct chain *client_certificate_chain(const struct client_certificate *c);
 void client_certificate_free(struct client_certificate *c); /* NULL is fine */
 
 #endif

@@ -573,6 +573,11 @@ const struct proof *handshake_proof(const struct handshake *h)
 	return h->proof;
 }
 
+const struct chain *handshake_chain(const struct handshake *h)
+{
+	return h->certificate ? client_certificate_chain(h->certificate) : NULL;
+}
+
 bool handshake_resumed(const struct handshake *h)
 {
 	return h->resuming;

@@ -30,6 +30,7 @@ struct handshake_start {
 	const struct tenants *tenants; /* whose handshake it is says the ClientHello; may be NULL */
 };
 
+struct chain;
 struct handshake;
 
 /* tls: of the default tenant, or of the only one; borrowed, as start->tenants is. NULL when out of memory. */
@@ -83,6 +84,8 @@ const struct handshake_start *handshake_start(const struct handshake *h);
 const struct refusal *handshake_refusal(const struct handshake *h);
 /* NULL while nothing is known about the peer. */
 const struct proof *handshake_proof(const struct handshake *h);
+/* The verified chain of the client's certificate; NULL: there is none. */
+const struct chain *handshake_chain(const struct handshake *h);
 /* The client had a ticket, and only the keys are new. */
 bool handshake_resumed(const struct handshake *h);
 /* The suite of the ServerHello; NULL before it. */

@@ -43,11 +43,22 @@ struct outcomes {
 
 enum { REVOKE_UNSURE_MAX = 64 };
 
+/* A round through all sessions, to hold their certificates against the revocation lists. */
+struct judging {
+	uint64_t seen;       /* what the lists said, see issuers_version() */
+	uint64_t slots_left; /* of all workers, from here on: */
+	unsigned worker;
+	uint32_t slot;
+	unsigned found; /* sessions that are to end, or would be */
+};
+
 /* How far the changes of the credential store have been carried out: revoke.c. */
 struct revoke {
+	bool wanted;                 /* something can change */
 	uint64_t number;             /* the last change that was read */
 	uint64_t changed_ns;         /* when there was one */
-	uint64_t next_ns, polled_ns; /* when the store is, and was, asked */
+	uint64_t next_ns, polled_ns; /* when store and lists are, and were, asked */
+	uint64_t room_ns;            /* when a session that has to end is tried again; UINT64_MAX: none */
 	bool checking;               /* all sessions are looked at, from here on: */
 	bool paused;                 /* but not before the store is asked or answers */
 	unsigned worker;
@@ -55,6 +66,7 @@ struct revoke {
 	unsigned unsure_count; /* sessions of which the store has not said yet what became of their credential
 				*/
 	struct sluice_ref unsure[REVOKE_UNSURE_MAX];
+	struct judging judging;
 };
 
 struct worker_watch {
@@ -131,17 +143,24 @@ void negotiate_ended(struct control *c, const struct mail_ended *mail);
 void negotiate_not_installed(struct control *c, const struct mail_ended *mail);
 void negotiate_moved(struct control *c, const struct mail_moved *mail);
 
-/* revoke.c: the sessions whose credential is removed or replaced. True when there is more to do at once. */
+/* revoke.c: the sessions whose credential is removed, replaced or revoked. True when there is more to do at
+ * once. */
 void revoke_open(struct control *c);
 bool revoke_turn(struct control *c);
 /* Answers have come from a store that answers later; they are told in this turn alone. */
 void revoke_answered(struct control *c);
 uint64_t revoke_deadline(const struct control *c);
-/* A session has come of this handshake, and its worker knows of it. It ends again when there is no memory to
- * note what it stands on. */
+/* A session is about to come of this handshake: notes what it stands on, which goes with the association. 0
+ * or -ENOMEM. */
+int revoke_note(struct control *c, struct association *a, const struct attempt *attempt)
+	__attribute__((warn_unused_result));
+/* It has come, and its worker knows of it. */
 void revoke_established(struct control *c, struct association *a, const struct attempt *attempt);
+/* A handshake was refused. When it was because a responder said that the certificate has been revoked, the
+ * other sessions of the certificate have to end. */
+void revoke_refused(struct control *c, const struct handshake *h);
 /* Ends a session that is up: close_notify to the device, SESSION_DOWN to the application. Nothing when that
- * has been asked for already. False when out of memory: it then stays what it was, to be ended later. */
+ * has been asked for already. False when the mailbox is full: it ends with one of the next turns. */
 bool revoke_end(struct control *c, struct standing *s, enum sluice_reason reason);
 
 /* application.c: who attaches to the ring, and what it is told. */

@@ -2,11 +2,13 @@
 #include "controlplane/lists.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -23,7 +25,9 @@ struct list_file {
 	const char *path;
 	struct stat seen; /* as it was when it was read; all zero: it is not there */
 	STACK_OF(X509_CRL) * lists;
+	struct listing **listings; /* what each of them says */
 	bool expired_logged;
+	bool failing_logged; /* reading it fails, and is tried again */
 };
 
 struct lists {
@@ -33,41 +37,57 @@ struct lists {
 	bool expired_too;
 	char place[PLACE_MAX];
 	bool unpublished; /* what was read last does not hold yet */
+	bool unjudged;    /* nor for live sessions */
 	unsigned count;
 	struct list_file files[];
 };
 
 /* ---- one file */
 
-static void free_lists(STACK_OF(X509_CRL) * lists)
+/* One file's, as it was read. */
+struct reading {
+	STACK_OF(X509_CRL) * lists;
+	struct listing **listings;
+};
+
+static void free_reading(struct reading *r)
 {
-	sk_X509_CRL_pop_free(lists, X509_CRL_free);
+	for (int i = 0; r->listings && i < sk_X509_CRL_num(r->lists); i++)
+		listing_release(r->listings[i]);
+	free(r->listings);
+	sk_X509_CRL_pop_free(r->lists, X509_CRL_free);
+	*r = (struct reading){0};
+}
+
+static bool push(STACK_OF(X509_CRL) * lists, X509_CRL *one)
+{
+	if (one && sk_X509_CRL_push(lists, one))
+		return true;
+	X509_CRL_free(one);
+	return false;
 }
 
 static STACK_OF(X509_CRL) * read_pem(BIO *in)
 {
 	STACK_OF(X509_CRL) *lists = sk_X509_CRL_new_null();
-	X509_CRL *one;
 
-	while (lists && (one = PEM_read_bio_X509_CRL(in, NULL, NULL, NULL)))
-		sk_X509_CRL_push(lists, one);
+	while (lists && push(lists, PEM_read_bio_X509_CRL(in, NULL, NULL, NULL)))
+		;
 	/* The end of the file reads as a missing first line; everything else is a broken list. */
 	if (lists && sk_X509_CRL_num(lists) > 0 &&
 	    ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE)
 		return lists;
-	free_lists(lists);
+	sk_X509_CRL_pop_free(lists, X509_CRL_free);
 	return NULL;
 }
 
 static STACK_OF(X509_CRL) * read_der(BIO *in)
 {
 	STACK_OF(X509_CRL) *lists = sk_X509_CRL_new_null();
-	X509_CRL *one = d2i_X509_CRL_bio(in, NULL);
 
-	if (lists && one && sk_X509_CRL_push(lists, one))
+	if (lists && push(lists, d2i_X509_CRL_bio(in, NULL)))
 		return lists;
-	X509_CRL_free(one);
-	free_lists(lists);
+	sk_X509_CRL_pop_free(lists, X509_CRL_free);
 	return NULL;
 }
 
@@ -131,38 +151,123 @@ static bool check_list(const struct lists *l, X509_CRL *list, char why[WHY_MAX])
 	return !fault;
 }
 
-/* NULL with the end of a sentence in why. */
-static STACK_OF(X509_CRL) * read_file(const struct lists *l, const char *path, char why[WHY_MAX])
-{
-	BIO *in = BIO_new_file(path, "r");
-	STACK_OF(X509_CRL) *lists = in ? read_pem(in) : NULL;
-
-	snprintf(why, WHY_MAX, "%s", in ? "it holds no revocation list in PEM or DER" : strerror(errno));
-	if (in && !lists && BIO_seek(in, 0) >= 0)
-		lists = read_der(in);
-	for (int i = 0; lists && i < sk_X509_CRL_num(lists); i++) {
-		if (!check_list(l, sk_X509_CRL_value(lists, i), why)) {
-			free_lists(lists);
-			lists = NULL;
-		}
-	}
-	BIO_free(in);
-	ERR_clear_error();
-	return lists;
-}
-
 static bool is_as_seen(const struct stat *a, const struct stat *b)
 {
 	return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
 	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
-/* 1: read anew; 0: as it was; -1: cannot be used, with the end of a sentence in why. */
+/* The whole of it. NULL with the end of a sentence in why, also when it changes meanwhile; the caller frees
+ * it.
+ */
+static uint8_t *read_bytes(const char *path, const struct stat *as, char why[WHY_MAX])
+{
+	size_t size = (size_t)as->st_size, len = 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	uint8_t *bytes = fd >= 0 ? malloc(size + 1) : NULL;
+	struct stat after;
+	ssize_t n = 1;
+
+	while (bytes && n > 0 && len <= size) {
+		n = read(fd, bytes + len, size + 1 - len);
+		len += n > 0 ? (size_t)n : 0;
+	}
+	if (fd < 0 || !bytes || n < 0 || fstat(fd, &after)) {
+		snprintf(why, WHY_MAX, "%s", strerror(errno));
+	} else if (len == size && is_as_seen(&after, as)) {
+		close(fd);
+		return bytes;
+	} else {
+		snprintf(why, WHY_MAX, "it was changed while it was read");
+	}
+	free(bytes);
+	if (fd >= 0)
+		close(fd);
+	return NULL;
+}
+
+static STACK_OF(X509_CRL) * parse(const uint8_t *bytes, size_t len)
+{
+	BIO *in = BIO_new_mem_buf(bytes, (int)len);
+	STACK_OF(X509_CRL) *lists = in ? read_pem(in) : NULL;
+
+	if (in && !lists && BIO_reset(in) == 1)
+		lists = read_der(in);
+	BIO_free(in);
+	return lists;
+}
+
+static bool list_all(struct reading *r)
+{
+	int count = sk_X509_CRL_num(r->lists);
+
+	r->listings = calloc((size_t)count, sizeof(struct listing *));
+	for (int i = 0; r->listings && i < count; i++) {
+		r->listings[i] = listing_new(sk_X509_CRL_value(r->lists, i));
+		if (!r->listings[i])
+			return false;
+	}
+	return r->listings != NULL;
+}
+
+enum outcome {
+	READ,
+	USELESS, /* until it changes */
+	FAILED,  /* this time */
+};
+
+/* Unless it was read: with the end of a sentence in why. */
+static enum outcome read_file(const struct lists *l, const char *path, const struct stat *as,
+			      struct reading *out, char why[WHY_MAX])
+{
+	uint8_t *bytes;
+	enum outcome outcome = READ;
+
+	if (as->st_size > LIST_FILE_MAX) {
+		snprintf(why, WHY_MAX, "it is too long");
+		return USELESS;
+	}
+	bytes = read_bytes(path, as, why);
+	if (!bytes)
+		return FAILED;
+	out->lists = parse(bytes, (size_t)as->st_size);
+	free(bytes);
+	if (!out->lists) {
+		bool memory = ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE;
+
+		snprintf(why, WHY_MAX, "%s",
+			 memory ? strerror(ENOMEM) : "it holds no revocation list in PEM or DER");
+		outcome = memory ? FAILED : USELESS;
+	}
+	for (int i = 0; outcome == READ && i < sk_X509_CRL_num(out->lists); i++)
+		outcome = check_list(l, sk_X509_CRL_value(out->lists, i), why) ? READ : USELESS;
+	if (outcome == READ && !list_all(out)) {
+		snprintf(why, WHY_MAX, "%s", strerror(ENOMEM));
+		outcome = FAILED;
+	}
+	ERR_clear_error();
+	if (outcome != READ)
+		free_reading(out);
+	return outcome;
+}
+
+static void replace(struct list_file *f, const struct reading *with)
+{
+	struct reading old = {.lists = f->lists, .listings = f->listings};
+
+	f->lists = with->lists;
+	f->listings = with->listings;
+	f->expired_logged = false;
+	free_reading(&old);
+}
+
+/* 1: read anew; 0: as it was; -1: cannot be used, with the end of a sentence in why. What fails this time is
+ * told once, and tried again. */
 static int look_at_file(const struct lists *l, struct list_file *f, char why[WHY_MAX])
 {
-	STACK_OF(X509_CRL) * lists;
 	struct stat now = {0};
-	bool there = stat(f->path, &now) == 0;
+	bool there = stat(f->path, &now) == 0, was_failing = f->failing_logged;
+	struct reading reading = {0};
 
 	if (!there) {
 		snprintf(why, WHY_MAX, "%s", strerror(errno));
@@ -170,20 +275,19 @@ static int look_at_file(const struct lists *l, struct list_file *f, char why[WHY
 	}
 	if (is_as_seen(&now, &f->seen) && (there || f->lists))
 		return 0;
-	f->seen = now;
-	if (!there)
-		return -1;
-	if (now.st_size > LIST_FILE_MAX) {
-		snprintf(why, WHY_MAX, "it is too long");
+	f->failing_logged = false;
+	switch (there ? read_file(l, f->path, &now, &reading, why) : USELESS) {
+	case READ:
+		f->seen = now;
+		replace(f, &reading);
+		return 1;
+	case FAILED:
+		f->failing_logged = true;
+		return was_failing ? 0 : -1;
+	default:
+		f->seen = now;
 		return -1;
 	}
-	lists = read_file(l, f->path, why);
-	if (!lists)
-		return -1;
-	free_lists(f->lists);
-	f->lists = lists;
-	f->expired_logged = false;
-	return 1;
 }
 
 /* ---- all of them */
@@ -207,6 +311,27 @@ static void log_expiry(const struct lists *l, struct list_file *f)
 	f->expired_logged = true;
 	log_write(LOG_LEVEL_ERROR, "%scrls: a list in %s has expired; %s", l->place, f->path,
 		  l->expired_too ? "it is used all the same" : "devices that it speaks about are refused");
+}
+
+static int judge(const struct lists *l)
+{
+	struct listing **all;
+	unsigned count = 0;
+	int ret;
+
+	for (unsigned i = 0; i < l->count; i++)
+		count += (unsigned)sk_X509_CRL_num(l->files[i].lists);
+	all = calloc(count + 1, sizeof(struct listing *));
+	if (!all)
+		return -ENOMEM;
+	count = 0;
+	for (unsigned i = 0; i < l->count; i++) {
+		for (int j = 0; j < sk_X509_CRL_num(l->files[i].lists); j++)
+			all[count++] = l->files[i].listings[j];
+	}
+	ret = issuers_judge(trust_issuers(l->trust), all, count);
+	free(all);
+	return ret;
 }
 
 /* A store of its own, because one that handshakes use cannot lose a list. */
@@ -264,7 +389,10 @@ static uint64_t look(struct errand *e, uint64_t now_ns)
 	}
 	if (changed || l->unpublished)
 		l->unpublished = publish(l) != 0;
-	if (changed && l->unpublished)
+	/* Handshakes first: who is let in after this was not revoked. */
+	if (changed || l->unjudged || issuers_wait(trust_issuers(l->trust)))
+		l->unjudged = judge(l) != 0;
+	if (changed && (l->unpublished || l->unjudged))
 		log_write(LOG_LEVEL_ERROR, "%scrls: out of memory: what was read anew does not hold yet",
 			  l->place);
 	return now_ns + LOOK_NS;
@@ -283,7 +411,12 @@ struct lists *lists_new(struct trust *trust, struct errands *errands, char *cons
 	l->errands = errands;
 	l->errand.run = look;
 	l->expired_too = expired_too;
+	l->unjudged = true;
 	snprintf(l->place, sizeof l->place, "%s", place);
+	if (!trust_watch(trust, NULL)) {
+		lists_free(l);
+		return NULL;
+	}
 	for (; l->count < count; l->count++) {
 		struct list_file *f = &l->files[l->count];
 
@@ -295,6 +428,7 @@ struct lists *lists_new(struct trust *trust, struct errands *errands, char *cons
 		}
 		log_expiry(l, f);
 	}
+	snprintf(error, error_len, "out of memory");
 	if (publish(l) || errands_add(errands, &l->errand, errand_now_ns() + LOOK_NS)) {
 		lists_free(l);
 		return NULL;
@@ -308,6 +442,6 @@ void lists_free(struct lists *l)
 		return;
 	errands_cancel(l->errands, &l->errand);
 	for (unsigned i = 0; i < l->count; i++)
-		free_lists(l->files[i].lists);
+		replace(&l->files[i], &(struct reading){0});
 	free(l);
 }

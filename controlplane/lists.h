@@ -1,7 +1,7 @@
 /* Revocation lists (RFC 5280 5) of a tenant, from files that may change at any time. Looked at every second
  * on a thread of its own; a new list counts for every handshake that comes to its Certificate from then on,
  * and disturbs none. A file that cannot be used any more, or is gone, leaves what it said before in force,
- * and the log says so.
+ * and the log says so. What it says about live sessions goes by way of issuers.h.
  *
  *   - PEM with any number of lists, or one in DER
  *   - full lists: a delta, an indirect one, or one about some reasons alone is not taken

@@ -97,6 +97,7 @@ static void end_refused(struct control *c, struct attempt *a)
 	transmit(c, a->ref, path, handshake_flight(a->handshake));
 	tell_over(c, a->ref);
 	outcome_refused(c, path, a, refusal->cause, refusal->text);
+	revoke_refused(c, a->handshake);
 	attempt_remove(c->attempts, a);
 }
 
@@ -114,7 +115,8 @@ static int hand_over(struct control *c, struct attempt *a, const struct mail_ins
 			     c->now_ns);
 	if (!as)
 		return -1;
-	if (outbox_send(outbox_of(c, a->ref), MAIL_INSTALL, mail, sizeof *mail, up, mail->up_len)) {
+	if (revoke_note(c, as, a) ||
+	    outbox_send(outbox_of(c, a->ref), MAIL_INSTALL, mail, sizeof *mail, up, mail->up_len)) {
 		association_remove(c->associations, as);
 		return -1;
 	}

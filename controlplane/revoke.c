@@ -1,61 +1,63 @@
-/* Credentials that were removed or replaced, and the sessions that stand on them. The store is asked for its
- * changes several times a second; where it cannot tell them (it forgot, or was away) every live session's
- * credential is looked up again, some in each turn.
+/* Credentials that were removed, replaced or revoked, and the sessions that stand on them. The store is asked
+ * for its changes several times a second; where it cannot tell them (it forgot, or was away) every live
+ * session's credential is looked up again, some in each turn. So is every session's certificate when a
+ * revocation list has changed; what an OCSP responder says of one certificate concerns its sessions alone.
  *
  *   drop         close_notify and the end, at once
  *   keep         nothing: the next handshake is the first to notice
  *   rehandshake  the same as drop, but spread over a while, so that thousands whose keys were exchanged go on
  *                meanwhile and do not all come again in the same second
+ *
+ * An end is asked for when the worker's mailbox has room for it, so that thousands need no memory and hold no
+ * handshake up; until then the session is marked as one that leaves.
  */
 #include <errno.h>
 #include <string.h>
 
+#include "controlplane/chain.h"
 #include "controlplane/internal.h"
+#include "controlplane/issuers.h"
 #include "crypto/secret.h"
 
 #define SECOND_NS 1000000000ULL
 #define POLL_NS   (SECOND_NS / 4)
+#define ROOM_NS   (SECOND_NS / 1000) /* until a full mailbox is tried again */
 enum {
 	CHANGES_AT_ONCE = 64,
 	CHANGES_PER_TURN = 512,
 	LOOKED_PER_TURN = 16384, /* slots */
 	ASKED_PER_TURN = 256,    /* of the store */
-	LEAVERS_PER_TURN = 4096,
+	JUDGED_PER_TURN = 2048,  /* sessions held against the lists */
+	ALIKE_AT_ONCE = 1024,    /* sessions of one certificate */
+	LEAVERS_PER_TURN = 1024,
 };
-
-static bool send_remove(struct control *c, struct sluice_ref ref, enum sluice_reason reason)
-{
-	struct mail_ended mail = {.ref = ref, .reason = (uint16_t)reason};
-
-	if (outbox_send(&c->outboxes[ref.worker], MAIL_REMOVE, &mail, sizeof mail, NULL, 0) == 0)
-		return true;
-	log_write(LOG_LEVEL_ERROR, "out of memory: a session is not ended");
-	return false;
-}
 
 bool revoke_end(struct control *c, struct standing *s, enum sluice_reason reason)
 {
+	struct mail_ended mail = {.ref = standing_ref(s), .reason = (uint16_t)reason};
+
 	if (standing_given_up(s))
 		return true;
-	if (!send_remove(c, standing_ref(s), reason))
+	if (!outbox_try(&c->outboxes[mail.ref.worker], MAIL_REMOVE, &mail, sizeof mail, NULL, 0)) {
+		standing_leave(s, reason, c->now_ns, 0); /* the next turn tries again */
 		return false;
+	}
 	(void)standing_give_up(s);
 	return true;
 }
 
-static void carry_out(struct control *c, struct standing *s)
+static void carry_out(struct control *c, struct standing *s, enum sluice_reason reason)
 {
 	const struct tls *tenant = tenants_at(c->tenants, standing_tenant(s));
 
 	switch (tenant->credential_removed) {
 	case CONFIG_CREDENTIAL_REMOVED_DROP:
-		if (!revoke_end(c, s, SLUICE_REASON_CREDENTIAL_GONE))
-			standing_leave(s, c->now_ns, 0); /* the next turn tries again */
+		(void)revoke_end(c, s, reason);
 		break;
 	case CONFIG_CREDENTIAL_REMOVED_KEEP:
 		break;
 	case CONFIG_CREDENTIAL_REMOVED_REHANDSHAKE:
-		standing_leave(s, c->now_ns, tenant->rehandshake_s * SECOND_NS);
+		standing_leave(s, reason, c->now_ns, tenant->rehandshake_s * SECOND_NS);
 		break;
 	}
 }
@@ -110,7 +112,7 @@ static void check_unsure(struct control *c)
 		int ret = a && a->standing ? is_unchanged(c, a->standing) : 1;
 
 		if (ret == 0)
-			carry_out(c, a->standing);
+			carry_out(c, a->standing, SLUICE_REASON_CREDENTIAL_GONE);
 		if (ret < 0)
 			r->unsure[left++] = r->unsure[i];
 	}
@@ -132,7 +134,7 @@ static void take_change(struct control *c, const struct credential_change *chang
 		if (ret == -EAGAIN)
 			note_unsure(c, s);
 		else if (ret != 1)
-			carry_out(c, s);
+			carry_out(c, s, SLUICE_REASON_CREDENTIAL_GONE);
 	}
 }
 
@@ -175,7 +177,7 @@ static void check_some(struct control *c)
 			first.paused = true;
 		}
 		if (ret == 0)
-			carry_out(c, a->standing);
+			carry_out(c, a->standing, SLUICE_REASON_CREDENTIAL_GONE);
 		asked += a ? 1 : ASKED_PER_TURN;
 		r->worker += slot == UINT32_MAX;
 		r->slot = slot == UINT32_MAX ? 0 : slot;
@@ -190,14 +192,116 @@ static void check_one(struct control *c, struct standing *s)
 	int ret = is_unchanged(c, s);
 
 	if (ret == 0)
-		carry_out(c, s);
+		carry_out(c, s, SLUICE_REASON_CREDENTIAL_GONE);
 	else if (ret < 0)
 		note_unsure(c, s);
 }
 
+/* ---- certificates */
+
+static bool knows_changes(const struct control *c)
+{
+	return c->credentials.ops && c->credentials.ops->changes;
+}
+
+static bool has_issuers(const struct control *c)
+{
+	for (unsigned i = 0; i < tenants_count(c->tenants); i++) {
+		const struct trust *trust = tenants_at(c->tenants, i)->trust;
+
+		if (trust && trust_issuers(trust))
+			return true;
+	}
+	return false;
+}
+
+/* Changes when any tenant's lists have. */
+static uint64_t judgements(const struct control *c)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < tenants_count(c->tenants); i++) {
+		const struct trust *trust = tenants_at(c->tenants, i)->trust;
+
+		if (trust && trust_issuers(trust))
+			sum += issuers_version(trust_issuers(trust));
+	}
+	return sum;
+}
+
+/* The round goes on from where it is, and ends there: lists that change all the time keep nobody out of it.
+ */
+static void watch_lists(struct control *c)
+{
+	struct judging *j = &c->revoke.judging;
+	uint64_t seen = judgements(c);
+
+	if (seen == j->seen)
+		return;
+	j->seen = seen;
+	j->slots_left = 0;
+	for (unsigned i = 0; i < c->workers; i++)
+		j->slots_left += c->links[i].slots;
+}
+
+/* NULL: none among those looked at. *looked counts slots. */
+static struct standing *judge_next(struct control *c, uint32_t *looked)
+{
+	struct judging *j = &c->revoke.judging;
+	uint32_t slot = j->slot, most = LOOKED_PER_TURN - *looked, passed;
+	struct association *a = associations_walk(c->associations, j->worker, &slot, most);
+
+	passed = (slot == UINT32_MAX ? c->links[j->worker].slots : slot) - j->slot;
+	if (slot == UINT32_MAX)
+		j->worker = (j->worker + 1) % c->workers;
+	j->slot = slot == UINT32_MAX ? 0 : slot;
+	j->slots_left -= passed < j->slots_left ? passed : j->slots_left;
+	*looked += passed;
+	return a ? a->standing : NULL;
+}
+
+static void judge_some(struct control *c)
+{
+	struct judging *j = &c->revoke.judging;
+	uint32_t looked = 0;
+
+	for (unsigned judged = 0; j->slots_left > 0 && looked < LOOKED_PER_TURN && judged < JUDGED_PER_TURN;
+	     judged++) {
+		struct standing *s = judge_next(c, &looked);
+
+		if (!s || standing_given_up(s) || !standing_is_revoked(s))
+			continue;
+		j->found++;
+		carry_out(c, s, SLUICE_REASON_REVOKED);
+	}
+	if (j->slots_left > 0 || j->found == 0)
+		return;
+	log_write(LOG_LEVEL_INFO,
+		  "revocation lists: %u live sessions came in with certificates that are revoked", j->found);
+	j->found = 0;
+}
+
+void revoke_refused(struct control *c, const struct handshake *h)
+{
+	const struct chain *chain = handshake_chain(h);
+	struct standing_certificate certificate;
+	unsigned count = 0;
+	struct standing *s;
+
+	if (handshake_refusal(h)->cause != REFUSED_REVOKED || !chain ||
+	    handshake_tls(h)->credential_removed == CONFIG_CREDENTIAL_REMOVED_KEEP)
+		return;
+	certificate.issuer = chain_under(chain, &certificate.serial);
+	/* Where a fleet shares a certificate, those that end come again, and take the others with them. */
+	while (certificate.issuer && count++ < ALIKE_AT_ONCE &&
+	       (s = standings_of_certificate(c->standings, certificate)))
+		carry_out(c, s, SLUICE_REASON_REVOKED);
+}
+
 /* ---- every turn */
 
-static void end_leavers(struct control *c, uint64_t elapsed_ns)
+/* True when there may be more. */
+static bool end_leavers(struct control *c, uint64_t elapsed_ns)
 {
 	unsigned ended = 0;
 
@@ -206,25 +310,30 @@ static void end_leavers(struct control *c, uint64_t elapsed_ns)
 
 		while (ended < LEAVERS_PER_TURN &&
 		       (s = standings_leaver(c->standings, i, c->now_ns, elapsed_ns))) {
-			if (!revoke_end(c, s, SLUICE_REASON_CREDENTIAL_GONE))
-				return; /* it is the first again next time */
+			if (!revoke_end(c, s, standing_leaves_for(s))) {
+				c->revoke.room_ns = c->now_ns + ROOM_NS;
+				return false; /* it is among the first again then */
+			}
 			ended++;
 		}
 	}
+	return ended == LEAVERS_PER_TURN;
 }
 
 bool revoke_turn(struct control *c)
 {
 	struct revoke *r = &c->revoke;
+	uint64_t elapsed_ns = 0;
 	bool more = false;
 
-	if (!c->credentials.ops || !c->credentials.ops->changes || c->stopping)
+	if (c->stopping)
 		return false;
+	r->room_ns = UINT64_MAX;
 	if (c->now_ns >= r->next_ns) {
-		uint64_t elapsed_ns = c->now_ns - r->polled_ns;
-
-		more = read_changes(c);
-		end_leavers(c, elapsed_ns);
+		elapsed_ns = c->now_ns - r->polled_ns;
+		if (knows_changes(c))
+			more = read_changes(c);
+		watch_lists(c);
 		r->polled_ns = c->now_ns;
 		r->next_ns = more ? c->now_ns : c->now_ns + POLL_NS;
 		r->paused = false;
@@ -232,7 +341,9 @@ bool revoke_turn(struct control *c)
 	}
 	if (r->checking && !r->paused)
 		check_some(c);
-	return more || (r->checking && !r->paused);
+	judge_some(c);
+	more |= end_leavers(c, elapsed_ns);
+	return more || (r->checking && !r->paused) || r->judging.slots_left > 0;
 }
 
 void revoke_answered(struct control *c)
@@ -247,29 +358,43 @@ void revoke_open(struct control *c)
 {
 	c->revoke.number = UINT64_MAX; /* from now on */
 	c->revoke.polled_ns = c->now_ns;
+	c->revoke.room_ns = UINT64_MAX;
+	c->revoke.judging.seen = judgements(c);
+	c->revoke.wanted = knows_changes(c) || has_issuers(c);
 }
 
 uint64_t revoke_deadline(const struct control *c)
 {
-	return c->credentials.ops && c->credentials.ops->changes ? c->revoke.next_ns : UINT64_MAX;
+	const struct revoke *r = &c->revoke;
+
+	return r->wanted && r->next_ns < r->room_ns ? r->next_ns : r->room_ns;
+}
+
+int revoke_note(struct control *c, struct association *a, const struct attempt *attempt)
+{
+	static const struct credential_id none;
+	const struct proof *proof = handshake_proof(attempt->handshake);
+	const struct chain *chain = handshake_chain(attempt->handshake);
+	struct standing_certificate certificate = {0};
+
+	if (chain)
+		certificate.issuer = chain_under(chain, &certificate.serial);
+	a->standing = standing_add(
+		c->standings, association_up(a)->ref, handshake_tls(attempt->handshake)->place,
+		proof ? &proof->registered : &none, proof ? proof->registree.version : 0, certificate);
+	return a->standing ? 0 : -ENOMEM;
 }
 
 void revoke_established(struct control *c, struct association *a, const struct attempt *attempt)
 {
-	static const struct credential_id none;
-	const struct proof *proof = handshake_proof(attempt->handshake);
 	const struct tls *tenant = handshake_tls(attempt->handshake);
 
-	a->standing = standing_add(c->standings, association_up(a)->ref, tenant->place,
-				   proof ? &proof->registered : &none, proof ? proof->registree.version : 0);
-	if (!a->standing) { /* no later removal would find it */
-		(void)send_remove(c, association_up(a)->ref, SLUICE_REASON_EVICTED);
-		return;
-	}
 	while (tenant->sessions_max && standings_count(c->standings, tenant->place) > tenant->sessions_max &&
 	       revoke_end(c, standings_oldest(c->standings, tenant->place), SLUICE_REASON_EVICTED))
 		;
 	/* A change that was read while the handshake was under way concerned nobody then. */
 	if (c->revoke.changed_ns >= attempt->started_ns)
 		check_one(c, a->standing);
+	if (standing_is_revoked(a->standing))
+		carry_out(c, a->standing, SLUICE_REASON_REVOKED);
 }

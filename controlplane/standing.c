@@ -5,9 +5,18 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "controlplane/issuers.h"
 #include "controlplane/row.h"
 
 enum { DIGEST_LEAST = 15, CHAINS_MIN = 16 };
+
+/* Behind the key of those that have one. */
+struct certified {
+	LIST_ENTRY(certified) alike; /* chain of the hash table */
+	bool is_chained;
+	struct standing *standing;
+	struct standing_certificate certificate;
+};
 
 struct standing {
 	LIST_ENTRY(standing) same;     /* chain of the hash table */
@@ -16,12 +25,15 @@ struct standing {
 	struct tenant_sessions *of;
 	struct sluice_ref ref;
 	uint64_t version, leave_ns;
+	struct certified *certified; /* NULL: it came in without a certificate */
 	bool is_chained, is_aged, is_leaving;
+	uint8_t reason; /* why it is leaving */
 	uint16_t key_len;
 	uint8_t key[]; /* row_key_encode() */
 };
 
 LIST_HEAD(standing_chain, standing);
+LIST_HEAD(certified_chain, certified);
 TAILQ_HEAD(standing_list, standing);
 
 struct tenant_sessions {
@@ -34,7 +46,8 @@ struct tenant_sessions {
 
 struct standings {
 	struct standing_chain *chains;
-	uint32_t mask;
+	struct certified_chain *certified;
+	uint32_t mask; /* of both */
 	struct tenant_sessions *tenants;
 };
 
@@ -88,17 +101,68 @@ struct standing *standings_next(const struct standings *ss, const struct credent
 	return s;
 }
 
+/* ---- by certificate */
+
+/* A serial number's hash is one already. */
+static struct certified_chain *chain_of_certificate(const struct standings *ss,
+						    struct standing_certificate certificate)
+{
+	return &ss->certified[certificate.serial & ss->mask];
+}
+
+struct standing *standings_of_certificate(const struct standings *ss, struct standing_certificate certificate)
+{
+	struct certified *c;
+
+	LIST_FOREACH(c, chain_of_certificate(ss, certificate), alike)
+	{
+		if (c->certificate.serial == certificate.serial &&
+		    c->certificate.issuer == certificate.issuer)
+			return c->standing;
+	}
+	return NULL;
+}
+
+bool standing_is_revoked(const struct standing *s)
+{
+	return s->certified &&
+	       issuer_has_revoked(s->certified->certificate.issuer, s->certified->certificate.serial);
+}
+
+static void certify(struct standings *ss, struct standing *s, struct certified *c,
+		    struct standing_certificate certificate)
+{
+	s->certified = c;
+	c->standing = s;
+	c->certificate = certificate;
+	(void)issuer_hold(certificate.issuer);
+	c->is_chained = true;
+	LIST_INSERT_HEAD(chain_of_certificate(ss, certificate), c, alike);
+}
+
+static void leave_certified_chain(struct standing *s)
+{
+	if (s->certified && s->certified->is_chained) {
+		LIST_REMOVE(s->certified, alike);
+		s->certified->is_chained = false;
+	}
+}
+
 /* ---- one */
 
 struct standing *standing_add(struct standings *ss, struct sluice_ref ref, unsigned tenant,
-			      const struct credential_id *id, uint64_t version)
+			      const struct credential_id *id, uint64_t version,
+			      struct standing_certificate certificate)
 {
 	uint8_t key[ROW_KEY_MAX];
 	size_t key_len = id->kind ? row_key_encode(id, key) : 0;
-	struct standing *s = calloc(1, sizeof *s + key_len);
+	size_t len = (sizeof(struct standing) + key_len + 7) & ~(size_t)7;
+	struct standing *s = calloc(1, len + (certificate.issuer ? sizeof(struct certified) : 0));
 
 	if (!s)
 		return NULL;
+	if (certificate.issuer)
+		certify(ss, s, (struct certified *)((uint8_t *)s + len), certificate);
 	s->of = &ss->tenants[tenant];
 	s->ref = ref;
 	s->version = version;
@@ -122,6 +186,7 @@ bool standing_give_up(struct standing *s)
 {
 	bool first = s->is_aged;
 
+	leave_certified_chain(s);
 	if (s->is_leaving) {
 		TAILQ_REMOVE(&s->of->leaving, s, leaving);
 		s->of->leaving_count--;
@@ -141,6 +206,8 @@ void standing_remove(struct standing *s)
 	(void)standing_give_up(s);
 	if (s->is_chained)
 		LIST_REMOVE(s, same);
+	if (s->certified)
+		issuer_release(s->certified->certificate.issuer);
 	free(s);
 }
 
@@ -176,16 +243,36 @@ struct standing *standings_oldest(const struct standings *ss, unsigned tenant)
 	return TAILQ_FIRST(&ss->tenants[tenant].ages);
 }
 
-void standing_leave(struct standing *s, uint64_t now_ns, uint64_t grace_ns)
+/* Those without grace stand before those with one. */
+static void queue(struct standing *s, uint64_t leave_ns, bool first)
 {
-	if (s->is_leaving || !s->is_aged)
-		return;
 	if (s->of->leaving_count == 0)
 		s->of->credit = 0;
 	s->is_leaving = true;
-	s->leave_ns = now_ns + grace_ns;
-	TAILQ_INSERT_TAIL(&s->of->leaving, s, leaving);
+	s->leave_ns = leave_ns;
+	if (first)
+		TAILQ_INSERT_HEAD(&s->of->leaving, s, leaving);
+	else
+		TAILQ_INSERT_TAIL(&s->of->leaving, s, leaving);
 	s->of->leaving_count++;
+}
+
+void standing_leave(struct standing *s, enum sluice_reason reason, uint64_t now_ns, uint64_t grace_ns)
+{
+	if (!s->is_aged || (s->is_leaving && (grace_ns > 0 || s->leave_ns <= now_ns)))
+		return;
+	if (s->is_leaving) {
+		TAILQ_REMOVE(&s->of->leaving, s, leaving);
+		s->of->leaving_count--;
+	}
+	leave_certified_chain(s);
+	s->reason = (uint8_t)reason;
+	queue(s, now_ns + grace_ns, grace_ns == 0);
+}
+
+enum sluice_reason standing_leaves_for(const struct standing *s)
+{
+	return (enum sluice_reason)s->reason;
 }
 
 /* As many as would bring the queue to its end just when the last one's time has come. */
@@ -229,8 +316,9 @@ struct standings *standings_new(uint64_t slots, unsigned tenants)
 		size *= 2;
 	ss->mask = size - 1;
 	ss->chains = calloc(size, sizeof ss->chains[0]); /* touched as it fills */
+	ss->certified = calloc(size, sizeof ss->certified[0]);
 	ss->tenants = calloc(tenants, sizeof ss->tenants[0]);
-	if (!ss->chains || !ss->tenants) {
+	if (!ss->chains || !ss->certified || !ss->tenants) {
 		standings_free(ss);
 		return NULL;
 	}
@@ -247,6 +335,7 @@ void standings_free(struct standings *ss)
 	if (!ss)
 		return;
 	free(ss->chains);
+	free(ss->certified);
 	free(ss->tenants);
 	free(ss);
 }

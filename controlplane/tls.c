@@ -246,8 +246,9 @@ static void clients_free(struct tls_clients *clients)
 	free(clients);
 }
 
-static int fill_clients(struct tls_clients *clients, const struct config_tls *c, const char *place,
-			char *error, size_t error_len)
+/* seen: the CAs that live sessions came under while other anchors were in place; NULL: none. */
+static int fill_clients(struct tls_clients *clients, const struct config_tls *c, struct issuers *seen,
+			const char *place, char *error, size_t error_len)
 {
 	char why[512];
 
@@ -256,6 +257,9 @@ static int fill_clients(struct tls_clients *clients, const struct config_tls *c,
 		snprintf(error, error_len, "%strust_anchors: %s", place, why);
 		return -EINVAL;
 	}
+	if ((c->ocsp_clients != CONFIG_OCSP_CLIENTS_NONE || c->crls_count > 0) &&
+	    !trust_watch(clients->trust, seen))
+		return -ENOMEM;
 	if (c->ocsp_clients != CONFIG_OCSP_CLIENTS_NONE) {
 		clients->ocsp = ocsp_new(network, c->ocsp_responder, answers_fd, place);
 		if (!clients->ocsp)
@@ -275,6 +279,7 @@ static int fill_clients(struct tls_clients *clients, const struct config_tls *c,
 static int load_clients(struct tls *t, char *error, size_t error_len)
 {
 	const struct config_tls *c = t->options;
+	struct issuers *seen = t->trust ? trust_issuers(t->trust) : NULL;
 
 	t->clients = NULL;
 	if (!wants_client_certificates(c) || (!c->trust_anchors && can_know_raw_keys(t)))
@@ -291,7 +296,7 @@ static int load_clients(struct tls *t, char *error, size_t error_len)
 	if (!t->clients)
 		return -ENOMEM;
 	t->clients->users = 1;
-	return fill_clients(t->clients, c, place_of(t).text, error, error_len);
+	return fill_clients(t->clients, c, seen, place_of(t).text, error, error_len);
 }
 
 static void take_clients(struct tls *t)

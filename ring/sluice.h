@@ -97,6 +97,8 @@ enum sluice_reason {
 	SLUICE_REASON_UNVERIFIED,  /* peer moved and has not answered: 3x its bytes are spent (RFC 9146 6) */
 	SLUICE_REASON_PORT_FULL,   /* the port took no more packets */
 	SLUICE_REASON_BAD_MESSAGE, /* malformed downlink message */
+	/* SESSION_DOWN again: the numbers above stay what they are */
+	SLUICE_REASON_REVOKED, /* its certificate, or a CA above it, was revoked */
 	SLUICE_REASONS
 };
 

@@ -25,11 +25,11 @@ import sluice  # noqa: E402: found through the line above
 
 
 class Application(threading.Thread):
-    """Attached to the ring in this process: keeps the announcements and echoes what it gets."""
+    """Attached to the ring in this process: keeps what it is told of sessions and echoes what it gets."""
 
     def __init__(self, path):
         super().__init__(daemon=True)
-        self.ring, self.ups, self.stopping = sluice.attach(path), [], False
+        self.ring, self.ups, self.downs, self.stopping = sluice.attach(path), [], [], False
         self.start()
 
     def run(self):
@@ -37,6 +37,8 @@ class Application(threading.Thread):
             for message in self.ring.receive():
                 if isinstance(message, sluice.SessionUp):
                     self.ups.append(message)
+                elif isinstance(message, sluice.SessionDown):
+                    self.downs.append(message)
                 elif isinstance(message, sluice.Data):
                     self.ring.send(message.ref, message.payload)
             self.ring.wait(0.05)

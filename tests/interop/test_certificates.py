@@ -2,12 +2,14 @@
 """Registrees with certificates and raw public keys: who is let in under which name and root, who is turned away, with
 which alert and in which words; with openssl s_client, gnutls-cli and libcoap's clients."""
 
+import contextlib
 import ipaddress
 import os
 import subprocess
 import threading
 import time
 
+import admin
 import authority
 import clients
 import lab
@@ -70,21 +72,26 @@ class Fleet(Attached):
 
     # -- clients: each returns what it printed
 
-    def openssl(self, name, *options):
+    def openssl_command(self, name, *options):
         own = ("-cert", self.files(name + ".pem"), "-key", self.files(name + ".key"), "-cert_chain",
                self.files(name + ".pem")) if name else ()
-        command = ["openssl", "s_client", "-dtls1_2", "-connect", f"{lab.GATEWAY4}:{lab.PORT}", "-cipher",
-                   SUITE + ":@SECLEVEL=0", *own, *options]
-        return self.output_of(command)
+        return ["openssl", "s_client", "-dtls1_2", "-connect", f"{lab.GATEWAY4}:{lab.PORT}", "-cipher",
+                SUITE + ":@SECLEVEL=0", *own, *options]
 
-    def gnutls(self, name, *options, own="X.509", server="X.509"):
+    def openssl(self, name, *options):
+        return self.output_of(self.openssl_command(name, *options))
+
+    def gnutls_command(self, name, *options, own="X.509", server="X.509"):
         command = ["gnutls-cli", "--udp", "--port", str(lab.PORT), "--no-ca-verification", "--priority",
                    f"{GNUTLS}:+CTYPE-CLI-{own}:+CTYPE-SRV-{server}", *options]
         if name and own == "X.509":
             command += ["--x509certfile", self.files(name + ".pem"), "--x509keyfile", self.files(name + ".key")]
         elif name:
             command += ["--rawpkfile", self.files(name + ".pub"), "--rawpkkeyfile", self.files(name + ".key")]
-        return self.output_of([*command, lab.GATEWAY4])
+        return [*command, lab.GATEWAY4]
+
+    def gnutls(self, name, *options, **types):
+        return self.output_of(self.gnutls_command(name, *options, **types))
 
     def coap(self, flavour, name):
         own = (self.files(name + ".pem"), self.files(name + ".key"))
@@ -95,6 +102,45 @@ class Fleet(Attached):
     def output_of(command):
         done = subprocess.run(command, input=b"", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30)
         return done.stdout.decode(errors="replace")
+
+    # -- sessions that stay
+
+    @contextlib.contextmanager
+    def live(self, command):
+        """A client that keeps its session: its ref, process and output."""
+        before = len(self.application.ups)
+        with open(self.files("live.log"), "w+b") as log, \
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT) as process:
+            os.unlink(self.files("live.log"))
+            try:
+                self.assertTrue(self.wait_until(lambda: len(self.application.ups) > before, 5))
+                process.ref, process.log = self.application.ups[-1].ref, log
+                yield process
+            finally:
+                process.kill()
+
+    def reason_of(self, process):
+        """Why its session ended; None: it has not."""
+        return next((down.reason for down in self.application.downs if down.ref == process.ref), None)
+
+    def assertLives(self, process):
+        self.assertIsNone(self.reason_of(process))
+        self.assertIsNone(process.poll())
+        mark = os.urandom(8).hex().encode()
+        process.stdin.write(mark + b"\n")
+        process.stdin.flush()
+
+        def echoed():
+            process.log.seek(0)
+            return mark in process.log.read()
+        self.assertTrue(self.wait_until(echoed, 3))
+
+    def assertEnds(self, process, seconds, reason="certificate revoked"):
+        """By close_notify, whereupon both clients leave of themselves."""
+        self.assertTrue(self.wait_until(lambda: self.reason_of(process), seconds))
+        self.assertEqual(self.reason_of(process), reason)
+        self.assertEqual(process.wait(5), 0)
+        self.assertNotIn("alert", process.log.seek(0) or process.log.read().decode(errors="replace").lower())
 
     # -- what must come of it
 
@@ -326,7 +372,7 @@ class RawKeys(Fleet):
                        self.identifier("short-128", 128))
 
 
-class RevocationLists(Fleet):
+class Lists(Fleet):
     """Files that change while the gateway runs."""
 
     @classmethod
@@ -350,11 +396,85 @@ class RevocationLists(Fleet):
     def check_good(self):
         self.assertComesIn(lambda: self.openssl("good"), "urn:good")
 
-    def read_anew(self, change, words="was read anew"):
+    def read_anew(self, change, words="was read anew", seconds=2.5):
         """Within two seconds, while handshakes go on."""
         log = len(self.lab.gateway.output(100000))
         change()
-        self.assertTrue(self.wait_until(lambda: words in self.lab.gateway.output(100000)[log:], 2.5))
+        self.assertTrue(self.wait_until(lambda: words in self.lab.gateway.output(100000)[log:], seconds))
+
+    def ended(self):
+        """As the counters have it."""
+        return admin.Admin(self.lab.admin_path).total("sluice_sessions_down_total", reason="revoked")
+
+
+class RevocationLists(Lists):
+    def test_A07_live_sessions_of_a_revoked_certificate_end(self):
+        for command in (self.openssl_command, self.gnutls_command):
+            with self.subTest(client=command.__name__), self.live(command("good")) as good, \
+                    self.live(command("device")) as device, self.live(command("device")) as another:
+                for process in (good, device, another):
+                    self.assertLives(process)
+                ended, log = self.ended(), len(self.lab.gateway.output(100000))
+                self.read_anew(lambda: self.revoke("device"))
+                self.assertEnds(device, 1.0)
+                self.assertEnds(another, 1.0)
+                self.assertLives(good)
+                self.assertEqual(self.ended(), ended + 2)
+                said = self.lab.gateway.output(100000)[log:]
+                self.assertIn("2 live sessions came in with certificates that are revoked", said)
+                self.assertIn('down: certificate "urn:device", certificate revoked', said)
+                self.assertTurnedAway(lambda: self.openssl("device"), "certificate_revoked", "has been revoked")
+                self.read_anew(self.revoke)
+                self.assertComesIn(lambda: self.openssl("device"), "urn:device")
+                self.assertLives(good)
+
+    def test_A07_live_sessions_below_a_revoked_ca_end(self):
+        with self.live(self.openssl_command("good")) as good, self.live(self.openssl_command("below")) as below:
+            self.read_anew(lambda: self.revoke("device"))
+            self.read_anew(lambda: self.revoke("the CA"))
+            self.assertEnds(below, 1.0)
+            self.assertLives(good)
+            self.read_anew(self.revoke)
+        with self.live(self.openssl_command("below")) as below:
+            self.read_anew(lambda: self.revoke("below", issuer=self.middle, name="middle.crl", der=True))
+            self.assertEnds(below, 1.0)
+            self.read_anew(lambda: self.revoke(issuer=self.middle, name="middle.crl", der=True))
+        self.check_good()
+
+    def test_A07_live_sessions_from_before_the_anchors_were_replaced_end(self):
+        stranger = issue("New root", ca=True)
+        with self.live(self.openssl_command("below")) as below, self.live(self.openssl_command("device")) as device:
+            self.read_anew(lambda: self.files.write("root.pem", authority.pem(self.root[0]) + authority.pem(stranger[0])),
+                           "trust anchors have been read anew", 4)
+            self.check_good()
+            time.sleep(2.0)  # the old ones are gone
+            self.read_anew(lambda: self.revoke("below", issuer=self.middle, name="middle.crl", der=True))
+            self.assertEnds(below, 1.0)
+            self.read_anew(lambda: self.revoke("device"))
+            self.assertEnds(device, 1.0)
+            self.read_anew(self.revoke)
+            self.read_anew(lambda: self.revoke(issuer=self.middle, name="middle.crl", der=True))
+        self.check_good()
+
+    def test_A07_live_sessions_outlive_lists_that_are_forged_or_gone_or_expired(self):
+        stranger = ec.generate_private_key(ec.SECP256R1())
+        with self.live(self.openssl_command("below")) as below, self.live(self.openssl_command("device")) as device:
+            for change, words in (
+                    (lambda: self.revoke("below", issuer=self.middle, name="middle.crl", signer=stranger),
+                     "was read anew"),  # whose key it should be is known below the anchors alone
+                    (lambda: self.revoke("device", signer=stranger), "cannot be used"),
+                    (lambda: os.unlink(self.files("root.crl")), "cannot be used"),
+                    (lambda: self.revoke(start=-10 * DAY), "has expired")):
+                self.read_anew(change, words)
+                time.sleep(1.0)
+                self.assertLives(below)
+                self.assertLives(device)
+            self.read_anew(lambda: self.revoke("device", start=-10 * DAY))  # it still names whom it names
+            self.assertEnds(device, 1.0)
+            self.assertLives(below)
+            self.read_anew(self.revoke)
+            self.read_anew(lambda: self.revoke(issuer=self.middle, name="middle.crl", der=True))
+        self.check_good()
 
     def test_A07_revoked_and_back(self):
         for attempt in (self.openssl, self.gnutls):
@@ -396,16 +516,48 @@ class RevocationLists(Fleet):
         self.check_good()
 
 
-class ExpiredListsUsed(RevocationLists):
+class RevokedSessionsKept(Lists):
+    policy = {"credential_removed": "keep"}
+
+    @classmethod
+    def prepare(cls):
+        super().prepare()
+        cls.tls.update(cls.policy)
+
+    def test_A07_live_sessions_stay(self):
+        with self.live(self.openssl_command("device")) as device:
+            self.read_anew(lambda: self.revoke("device"))
+            self.assertTurnedAway(lambda: self.openssl("device"), "certificate_revoked", "has been revoked")
+            time.sleep(1.0)
+            self.assertLives(device)
+        self.read_anew(self.revoke)
+
+
+class RevokedSessionsSpread(RevokedSessionsKept):
+    policy = {"credential_removed": "rehandshake", "rehandshake_s": 4}
+
+    def test_A07_live_sessions_stay(self):
+        """For a while, and end one after the other."""
+        with contextlib.ExitStack() as stack:
+            all = [stack.enter_context(self.live(self.openssl_command("device"))) for _ in range(4)]
+            start = time.monotonic()
+            self.read_anew(lambda: self.revoke("device"))
+            self.assertTrue(self.wait_until(lambda: any(map(self.reason_of, all)), 6))
+            self.assertFalse(all[-1].poll() is not None or all[-2].poll() is not None)
+            for process in all:
+                self.assertEnds(process, 7.0)
+            self.assertGreater(time.monotonic() - start, 2.0)
+        self.check_good()
+        self.read_anew(self.revoke)
+
+
+class ExpiredListsUsed(Lists):
     """The other policy. Only what differs."""
 
     @classmethod
     def prepare(cls):
         super().prepare()
         cls.tls["expired_crl"] = "use"
-
-    test_A07_revoked_and_back = test_A07_by_a_ca_below_and_the_ca_itself = None
-    test_A07_a_broken_list_keeps_the_one_before = None
 
     def test_A07_an_expired_list_refuses_all_that_it_speaks_about(self):
         self.read_anew(lambda: self.revoke("device", start=-10 * DAY), "has expired; it is used all the same")
@@ -436,8 +588,8 @@ class OnlineStatus(Fleet):
         cls.responder = cls.start_responder()
 
     @classmethod
-    def start_responder(cls, **options):
-        statuses = {cls.pairs[name][0]: name != "revoked" for name in cls.pairs if name != "unknown"}
+    def start_responder(cls, revoked=("revoked",), **options):
+        statuses = {cls.pairs[name][0]: name not in revoked for name in cls.pairs if name != "unknown"}
         return authority.Responder(cls.files, "root", statuses, cls.port, **options)
 
     @classmethod
@@ -509,6 +661,20 @@ class OptionalStatus(OnlineStatus):
         self.responder.stop()
         self.assertComesIn(lambda: self.openssl("late-0"), "urn:late-0")
         self.responder = self.start_responder()
+
+    def test_A07_live_sessions_of_what_the_responder_says_later(self):
+        """They end with the handshake for which it was asked."""
+        self.assertTrue(self.wait_until(lambda: "alert" not in self.openssl("good"), 12))
+        self.responder.stop()
+        with self.live(self.openssl_command("late-1")) as late, self.live(self.openssl_command("late-2")) as other:
+            self.responder = self.start_responder(revoked=("revoked", "late-1"))
+            self.assertLives(late)
+            revoked = f"alert number {ALERTS['certificate_revoked']}"
+            self.assertTrue(self.wait_until(lambda: revoked in self.openssl("late-1"), 12))
+            self.assertEnds(late, 1.0)
+            self.assertLives(other)
+        self.replace(self.start_responder)
+        self.check_good()
 
 
 class Stapling(OnlineStatus):

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -16,6 +17,7 @@
 #include <openssl/x509v3.h>
 
 #include "controlplane/errand.h"
+#include "controlplane/issuers.h"
 #include "controlplane/lists.h"
 #include "tests/unit/authority.h"
 
@@ -55,15 +57,20 @@ static const struct subject *under(const struct subject *s)
 	return s == &below ? &ca : NULL;
 }
 
+static struct chain *chain_of(const struct subject *s, struct refusal *refusal)
+{
+	const struct subject *chain[] = {s, under(s)};
+	uint8_t list[8192];
+
+	return chain_verify(trust, list, list_of(list, sizeof list, chain, chain[1] ? 2 : 1), refusal);
+}
+
 /* NULL: let in; else the alert's name. */
 static const char *verdict_on(const struct subject *s)
 {
-	const struct subject *chain[] = {s, under(s)};
 	struct refusal refusal = {0};
-	uint8_t list[8192];
-	struct chain *c;
+	struct chain *c = chain_of(s, &refusal);
 
-	c = chain_verify(trust, list, list_of(list, sizeof list, chain, chain[1] ? 2 : 1), &refusal);
 	chain_free(c);
 	return c ? NULL : alert_name(refusal.alert);
 }
@@ -138,20 +145,43 @@ static void test_revoked(void **state)
 	}
 }
 
-/* Read anew while it is used; broken ones and missing ones change nothing. */
+/* What is said about a chain that came in before. */
+static bool becomes_revoked(const struct chain *c)
+{
+	uint64_t serial;
+	struct issuer *issuer = chain_under(c, &serial);
+
+	for (int i = 0; i < 40 && !issuer_has_revoked(issuer, serial); i++)
+		usleep(50000);
+	return issuer_has_revoked(issuer, serial);
+}
+
+/* Read anew while it is used; broken ones and missing ones change nothing. Who came in before goes with it.
+ */
 static void test_changes(void **state)
 {
+	const struct subject *const subjects[] = {&bad, &below, &good};
+	struct refusal refusal;
+	struct chain *came_in[3];
 	struct lists *l;
+	uint64_t serial;
 
 	write_list("root", &root, 0, DAY_S, 0);
 	write_list("ca", &ca, 0, DAY_S, 1);
 	l = lists_of("root", "ca", false);
 	assert_non_null(l);
 	assert_null(verdict_on(&bad));
+	for (int i = 0; i < 3; i++)
+		came_in[i] = chain_of(subjects[i], &refusal);
 	write_list("root", &root, BAD, DAY_S, 0);
 	assert_true(becomes(&bad, "certificate_revoked"));
+	assert_true(becomes_revoked(came_in[0]));
 	write_list("ca", &ca, BAD, DAY_S, 0);
 	assert_true(becomes(&below, "certificate_revoked"));
+	assert_true(becomes_revoked(came_in[1]));
+	assert_false(issuer_has_revoked(chain_under(came_in[2], &serial), serial));
+	for (int i = 0; i < 3; i++)
+		chain_free(came_in[i]);
 	assert_null(verdict_on(&good));
 	write_text("root", "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n");
 	usleep(1300000);
@@ -169,16 +199,27 @@ static void test_changes(void **state)
 	trust = trust_new(path("anchors"), (char[256]){0}, 256);
 }
 
-/* What could not be published holds as soon as it can, without another change of the file. */
-static void test_out_of_memory(void **state)
+/* No descriptor is left when the file is to be read, and then no memory to publish it: it holds as soon as it
+ * can, without another change of the file. */
+static void test_what_fails_is_tried_again(void **state)
 {
+	struct X509_crl_st *crl = crl_new(&root, &(long){BAD}, 1, DAY_S);
+	struct rlimit limit, none;
 	struct lists *l;
 
 	write_list("root", &root, 0, DAY_S, 0);
 	l = lists_of("root", NULL, false);
 	assert_non_null(l);
-	failures = 2; /* looks, as there is one list */
-	write_list("root", &root, BAD, DAY_S, 0);
+	crl_write(path("fresh"), crl, 0);
+	X509_CRL_free(crl);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){.rlim_cur = 0, .rlim_max = limit.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(rename(path("fresh"), path("root")), 0);
+	usleep(1300000);
+	assert_null(verdict_on(&bad));
+	failures = 1; /* of looks, as there is one list */
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	for (int i = 0; i < 100 && failures > 0; i++) {
 		assert_null(verdict_on(&bad));
 		usleep(50000);
@@ -426,10 +467,14 @@ static int tear_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_revoked),          cmocka_unit_test(test_changes),
-		cmocka_unit_test(test_out_of_memory),    cmocka_unit_test(test_expired),
-		cmocka_unit_test(test_wrong_signatures), cmocka_unit_test(test_lists_that_are_not_full),
-		cmocka_unit_test(test_hashes),           cmocka_unit_test(test_errands),
+		cmocka_unit_test(test_revoked),
+		cmocka_unit_test(test_changes),
+		cmocka_unit_test(test_what_fails_is_tried_again),
+		cmocka_unit_test(test_expired),
+		cmocka_unit_test(test_wrong_signatures),
+		cmocka_unit_test(test_lists_that_are_not_full),
+		cmocka_unit_test(test_hashes),
+		cmocka_unit_test(test_errands),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -11,7 +11,31 @@
 
 #include <cmocka.h>
 
+#include "controlplane/issuers.h"
 #include "controlplane/standing.h"
+
+/* Of issuers.c it is their number that counts here. */
+struct issuer {
+	int holders;
+};
+
+struct issuer *issuer_hold(struct issuer *i)
+{
+	i->holders++;
+	return i;
+}
+
+void issuer_release(struct issuer *i)
+{
+	i->holders--;
+}
+
+bool issuer_has_revoked(const struct issuer *i, uint64_t serial)
+{
+	return serial == 7;
+}
+
+static const struct standing_certificate uncertified;
 
 enum { SLOTS = 500, CREDENTIALS = 60, TENANTS = 3 };
 #define SECOND_NS 1000000000ULL
@@ -81,7 +105,7 @@ static void test_agrees_with_an_array(void **state)
 		} else {
 			m->credential = (unsigned)rand() % CREDENTIALS;
 			fill(&id, m->credential);
-			m->standing = standing_add(ss, ref, step % TENANTS, &id, slot);
+			m->standing = standing_add(ss, ref, step % TENANTS, &id, slot, uncertified);
 			count[step % TENANTS]++;
 		}
 		for (unsigned i = 0; i < TENANTS; i++)
@@ -106,7 +130,7 @@ static void test_shorter_identifiers(void **state)
 
 	fill(&id, 2);
 	assert_int_equal(id.kind, SLUICE_CREDENTIAL_RPK);
-	s = standing_add(ss, (struct sluice_ref){0}, 0, &id, 1);
+	s = standing_add(ss, (struct sluice_ref){0}, 0, &id, 1, uncertified);
 	for (unsigned i = 0; i < 3; i++) {
 		id.digest_len = lengths[i];
 		assert_ptr_equal(standings_next(ss, &id, NULL), s);
@@ -123,7 +147,7 @@ static void test_without_a_credential(void **state)
 {
 	static const struct credential_id none;
 	struct standings *ss = standings_new(16, 2);
-	struct standing *s = standing_add(ss, (struct sluice_ref){.index = 3}, 1, &none, 0);
+	struct standing *s = standing_add(ss, (struct sluice_ref){.index = 3}, 1, &none, 0, uncertified);
 	struct credential_id id;
 
 	assert_false(standing_credential(s, &id));
@@ -138,6 +162,50 @@ static void test_without_a_credential(void **state)
 	standings_free(ss);
 }
 
+/* ---- by certificate */
+
+static unsigned count_of(struct standings *ss, struct standing_certificate certificate)
+{
+	unsigned count = 0;
+	struct standing *s;
+
+	while ((s = standings_of_certificate(ss, certificate))) {
+		assert_true(count % 2 ? standing_give_up(s) : true);
+		standing_leave(s, SLUICE_REASON_REVOKED, 1, 1); /* either way it is not found again */
+		count++;
+	}
+	return count;
+}
+
+static void test_of_a_certificate(void **state)
+{
+	static struct issuer one, two;
+	struct standings *ss = standings_new(16, 1);
+	struct standing *all[60];
+	struct credential_id id;
+
+	for (unsigned i = 0; i < 60; i++) {
+		struct standing_certificate certificate = {.issuer = i % 2 ? &one : &two, .serial = i % 10};
+
+		fill(&id, i);
+		all[i] = standing_add(ss, (struct sluice_ref){.index = i}, 0, &id, 1,
+				      i < 40 ? certificate : uncertified);
+		assert_int_equal(standing_is_revoked(all[i]), i < 40 && i % 10 == 7);
+		assert_ptr_equal(standings_next(ss, &id, NULL), all[i]);
+	}
+	assert_int_equal(one.holders + two.holders, 40);
+	for (unsigned i = 0; i < 10; i++) {
+		assert_int_equal(count_of(ss, (struct standing_certificate){&one, i}), i % 2 ? 4 : 0);
+		assert_int_equal(count_of(ss, (struct standing_certificate){&two, i}), i % 2 ? 0 : 4);
+		assert_int_equal(count_of(ss, (struct standing_certificate){&one, i + 16}), 0);
+	}
+	for (unsigned i = 0; i < 60; i++)
+		standing_remove(all[i]);
+	assert_int_equal(one.holders, 0);
+	assert_int_equal(two.holders, 0);
+	standings_free(ss);
+}
+
 /* ---- leaving */
 
 static void leave(unsigned count, uint64_t grace_ns, uint64_t step_ns)
@@ -149,9 +217,9 @@ static void leave(unsigned count, uint64_t grace_ns, uint64_t step_ns)
 	unsigned left = 0, most = 0;
 
 	for (unsigned i = 0; i < count; i++) {
-		all[i] = standing_add(ss, (struct sluice_ref){.index = i}, 0, &none, 0);
-		standing_leave(all[i], now_ns, grace_ns);
-		standing_leave(all[i], now_ns, grace_ns); /* said twice */
+		all[i] = standing_add(ss, (struct sluice_ref){.index = i}, 0, &none, 0, uncertified);
+		standing_leave(all[i], SLUICE_REASON_REVOKED, now_ns, grace_ns);
+		standing_leave(all[i], SLUICE_REASON_REVOKED, now_ns, grace_ns); /* said twice */
 	}
 	while (left < count) {
 		unsigned now_left = 0;
@@ -177,6 +245,32 @@ static void leave(unsigned count, uint64_t grace_ns, uint64_t step_ns)
 	standings_free(ss);
 }
 
+/* Without grace it is before all others, for its own reason, also when it had been given some. */
+static void test_leaving_at_once(void **state)
+{
+	static const struct credential_id none;
+	struct standings *ss = standings_new(16, 1);
+	struct standing *s[4];
+
+	for (unsigned i = 0; i < 4; i++) {
+		s[i] = standing_add(ss, (struct sluice_ref){.index = i}, 0, &none, 0, uncertified);
+		standing_leave(s[i], SLUICE_REASON_CREDENTIAL_GONE, SECOND_NS, i < 3 ? 60 * SECOND_NS : 0);
+	}
+	standing_leave(s[1], SLUICE_REASON_EVICTED, SECOND_NS, 0);
+	standing_leave(s[1], SLUICE_REASON_REVOKED, SECOND_NS, 60 * SECOND_NS);
+	assert_ptr_equal(standings_leaver(ss, 0, SECOND_NS, 0), s[1]);
+	assert_int_equal(standing_leaves_for(s[1]), SLUICE_REASON_EVICTED);
+	assert_true(standing_give_up(s[1]));
+	assert_ptr_equal(standings_leaver(ss, 0, SECOND_NS, 0), s[3]);
+	assert_int_equal(standing_leaves_for(s[3]), SLUICE_REASON_CREDENTIAL_GONE);
+	assert_true(standing_give_up(s[3]));
+	assert_null(standings_leaver(ss, 0, SECOND_NS, 0));
+	assert_ptr_equal(standings_leaver(ss, 0, 61 * SECOND_NS, 60 * SECOND_NS), s[0]);
+	for (unsigned i = 0; i < 4; i++)
+		standing_remove(s[i]);
+	standings_free(ss);
+}
+
 static void test_leaving_is_even(void **state)
 {
 	leave(10000, 60 * SECOND_NS, SECOND_NS / 4);
@@ -188,10 +282,9 @@ static void test_leaving_is_even(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_agrees_with_an_array),
-		cmocka_unit_test(test_shorter_identifiers),
-		cmocka_unit_test(test_without_a_credential),
-		cmocka_unit_test(test_leaving_is_even),
+		cmocka_unit_test(test_agrees_with_an_array), cmocka_unit_test(test_shorter_identifiers),
+		cmocka_unit_test(test_without_a_credential), cmocka_unit_test(test_of_a_certificate),
+		cmocka_unit_test(test_leaving_at_once),      cmocka_unit_test(test_leaving_is_even),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
