@@ -89,8 +89,8 @@ static void choose_offloads(struct port *port, const struct rte_eth_dev_info *in
 	if (port->tx_checksum)
 		conf->txmode.offloads = RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
 	rss &= info->flow_type_rss_offloads;
-	port->rss = port->rx_queues > 1 && !port->virtual && (rss & RTE_ETH_RSS_NONFRAG_IPV4_UDP);
-	if (port->rss) {
+	if (port->rx_queues > 1 && !port->virtual && (rss & RTE_ETH_RSS_NONFRAG_IPV4_UDP)) {
+		port->rss = port->rx_queues == port->workers; /* or some would never get a frame */
 		conf->rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
 		conf->rx_adv_conf.rss_conf.rss_hf = rss;
 	}

@@ -23,9 +23,9 @@ struct port {
 	bool found; /* there is something to close */
 	uint16_t workers;
 	uint16_t rx_queues, tx_queues; /* at most one of each per worker */
-	bool rss;     /* the port spreads by the UDP 4-tuple: a frame is where its session is */
+	bool rss; /* the port spreads by the UDP 4-tuple over all workers: a frame is where its session is */
 	bool virtual; /* no wire: a bare pseudo-header sum is the sender's word (facts of af_packet, vhost) */
-	bool tx_checksum; /* the port completes UDP (and IPv4) checksums */
+	bool tx_checksum; /* the port completes UDP checksums; IPv4's are ours */
 	char driver[32];
 	struct rte_mempool *pools[64]; /* one per worker */
 	rte_spinlock_t tx_shared;      /* only where there are fewer transmit queues than workers */
