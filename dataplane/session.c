@@ -296,7 +296,7 @@ static uint32_t verify_cid(const struct session_table *t, uint32_t slot, uint64_
 
 static uint32_t verify_address(const struct session_table *t, const struct session_query *q, uint64_t hash)
 {
-	if (q->slot != SESSION_NONE &&
+	if (q->slot != SESSION_NONE && t->lines.rx[q->slot].state == SESSION_LIVE &&
 	    memcmp(&t->lines.tx[q->slot].path.peer, q->address, sizeof(*q->address)) == 0)
 		return q->slot;
 	if (q->slot == SESSION_NONE && !index_bucket(t, hash)->next)

@@ -514,7 +514,7 @@ static void a_session_that_ends_during_its_look_up_is_not_found(void **state)
 	uint8_t cid[CID_LEN];
 
 	session_cid(t, slot, cid);
-	for (unsigned ends_after = 0; ends_after < 3; ends_after++) {
+	for (unsigned ends_after = 0; ends_after < 4; ends_after++) {
 		struct session_query q[2] = {{.cid = cid}, {.address = &path.peer}};
 
 		session_find_begin(t, q, 2);
@@ -524,6 +524,8 @@ static void a_session_that_ends_during_its_look_up_is_not_found(void **state)
 		session_find_proceed(t, &q[1]);
 		if (ends_after == 2)
 			test_end(t, slot);
+		if (ends_after == 3) /* and nobody has been told yet */
+			assert_true(session_remove(t, slot, SLUICE_REASON_CLOSED));
 		assert_int_equal(session_find_end(t, &q[0]), ends_after ? SESSION_NONE : slot);
 		assert_int_equal(session_find_end(t, &q[1]), ends_after ? SESSION_NONE : slot);
 		if (ends_after) {
