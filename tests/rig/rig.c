@@ -186,15 +186,20 @@ uint32_t rig_install(struct rig *r, uint32_t device, bool cid)
 static void write_frame(struct rig *r, struct rte_mbuf *m, const struct path *from, uint8_t *start,
 			size_t len)
 {
-	struct local local = {.has_ipv4 = true, .udp_port = from->peer.port};
-	struct path to = {.peer.port = r->local.udp_port};
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+	bool ipv4 = memcmp(from->peer.ip, mapped, sizeof(mapped)) == 0;
+	struct local local = {.has_ipv4 = ipv4, .has_ipv6 = !ipv4, .udp_port = from->peer.port};
+	struct path to = {.peer.port = r->local.udp_port, .vlan_tci = from->vlan_tci};
 	size_t headers;
 
 	memcpy(local.mac, from->mac, 6);
 	memcpy(local.ipv4, from->peer.ip + 12, 4);
+	memcpy(local.ipv6, from->peer.ip, 16);
 	memcpy(to.mac, r->local.mac, 6);
-	to.peer.ip[10] = to.peer.ip[11] = 0xff;
+	memcpy(to.peer.ip, mapped, sizeof(mapped));
 	memcpy(to.peer.ip + 12, r->local.ipv4, 4);
+	if (!ipv4)
+		memcpy(to.peer.ip, r->worker->local.ipv6, 16);
 	headers = frame_write_headers(&local, &to, start, len, 0, false);
 	m->data_off = (uint16_t)(start - headers - (uint8_t *)m->buf_addr);
 	m->data_len = (uint16_t)(headers + len);
@@ -298,7 +303,9 @@ struct rte_mbuf *rig_receive(struct rig *r)
 bool rig_open_record(struct rig *r, struct rte_mbuf *frame, uint32_t device, uint8_t cid_len,
 		     struct record_op *op)
 {
-	uint8_t *header = rte_pktmbuf_mtod_offset(frame, uint8_t *, 14 + 20 + 8);
+	uint8_t *bytes = rte_pktmbuf_mtod(frame, uint8_t *);
+	uint8_t *ip = bytes + (bytes[12] == 0x81 && bytes[13] == 0 ? 18 : 14);
+	uint8_t *header = ip + (ip[0] >> 4 == 4 ? 20 : 40) + 8;
 	struct aead_key key;
 	uint64_t epoch_seq;
 

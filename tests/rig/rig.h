@@ -57,7 +57,8 @@ struct rig_record {
 void rig_send(struct rig *r, const struct rig_record *records, unsigned n);
 /* The same bytes as one datagram (from the first one's address). */
 void rig_send_together(struct rig *r, const struct rig_record *records, unsigned n);
-/* Any bytes as a UDP datagram from the address. */
+/* Any bytes as a UDP datagram from the address. With an IPv6 address or a VLAN the worker's local must have
+ * one as well, which rig_open() does not see to. */
 void rig_send_bytes(struct rig *r, const struct path *from, const void *bytes, size_t len);
 
 /* The next frame that the gateway sent, or NULL; the caller frees it. */
