@@ -38,8 +38,6 @@ struct worker_counters {
 	EVENT_COUNTERS(X)
 #undef X
 	_Atomic uint64_t ended[SLUICE_REASONS]; /* by enum sluice_reason */
-	_Atomic uint32_t sessions_live;
-	_Atomic uint32_t handshakes_pending;
 };
 
 /* Owner only. */

@@ -36,7 +36,7 @@ static void pending_drop(struct worker *w, struct pending *p)
 /* A peer that owns its address wants a new handshake: a slot is reserved for what it may become. When all are
  * taken the oldest handshake makes room. */
 static void admit(struct worker *w, const struct burst *b, struct inbound *in,
-		  const struct client_hello *hello, const struct cookie_secret *matched, uint64_t now_ns)
+		  const struct client_hello *hello, const struct cookie_secret *matched)
 {
 	const struct datagram *d = &b->datagrams[in->frame];
 	const struct record *r = &in->record;
@@ -59,7 +59,6 @@ static void admit(struct worker *w, const struct burst *b, struct inbound *in,
 		return;
 	}
 	p->ref = mail.ref = session_ref(w->sessions, slot);
-	p->since_ns = now_ns;
 	session_tx(w->sessions, slot)->path = d->path; /* how mail about this handshake finds it */
 	memcpy(p->random, hello->random, sizeof(p->random));
 	memcpy(mail.cookie_secret, matched->secret, sizeof(mail.cookie_secret));
@@ -93,7 +92,7 @@ static void answer_hello(struct worker *w, const struct burst *b, struct inbound
 }
 
 /* Epoch 0: nothing in it is authentic. */
-static void classify_plaintext(struct worker *w, const struct burst *b, struct inbound *in, uint64_t now_ns)
+static void classify_plaintext(struct worker *w, const struct burst *b, struct inbound *in)
 {
 	const struct datagram *d = &b->datagrams[in->frame];
 	const struct cookie_secret *matched = NULL;
@@ -120,7 +119,7 @@ static void classify_plaintext(struct worker *w, const struct burst *b, struct i
 	if (p)
 		give_to_control(w, b, in, p->ref);
 	else if (verdict == HELLO_VALID && !w->stopping)
-		admit(w, b, in, &hello, matched, now_ns);
+		admit(w, b, in, &hello, matched);
 	else
 		in->verdict = RECORD_DROP_PLAINTEXT;
 }
@@ -157,7 +156,7 @@ static void classify_follower(struct worker *w, struct burst *b, struct inbound 
 	found(w, b, in, query.slot, pending_count(w->pending) != 0);
 }
 
-void receive_classify_burst(struct worker *w, struct burst *b, uint64_t now_ns)
+void receive_classify_burst(struct worker *w, struct burst *b)
 {
 	bool handshakes = pending_count(w->pending) != 0;
 
@@ -167,7 +166,7 @@ void receive_classify_burst(struct worker *w, struct burst *b, uint64_t now_ns)
 		if (unlikely(in->verdict != RECORD_APP))
 			continue;
 		if (unlikely(in->record.epoch_seq >> 48 == 0)) {
-			classify_plaintext(w, b, in, now_ns);
+			classify_plaintext(w, b, in);
 			handshakes = true; /* a ClientHello may have begun one */
 		} else if (likely(in->lead))
 			found(w, b, in, session_find_end(w->sessions, in->lead), handshakes);

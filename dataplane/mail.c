@@ -5,7 +5,7 @@
 
 #include "dataplane/worker.h"
 
-enum { MAILS_PER_TURN = 64, ENDED_PER_TURN = 64, STOPPED_PER_TURN = 32 };
+enum { MAILS_PER_TURN = BURST_RECEIVE, ENDED_PER_TURN = 64, STOPPED_PER_TURN = 32 };
 
 /* A mail is answered by one of these at most: NOT_INSTALLED, NOT_ANNOUNCED, UPLINK_RETURNED. */
 enum { ANSWER_ROOM = SPSC_ALIGN };
@@ -138,8 +138,7 @@ static void mail_reinject(struct worker *w, const struct mail_record *mail)
 	struct rte_mbuf *m;
 	uint8_t *start;
 
-	if (b->frames >= BURST_RECEIVE)
-		return;
+	assert(mail->record_len > 0 && b->frames < BURST_RECEIVE); /* MAILS_PER_TURN of them at most */
 	m = rte_pktmbuf_alloc(w->port.pool);
 	if (!m)
 		return;

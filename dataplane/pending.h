@@ -13,7 +13,6 @@ struct pending {
 	struct peer_address peer;
 	uint8_t random[32];    /* of the ClientHello: another one from the same peer starts anew */
 	struct sluice_ref ref; /* its reserved session */
-	uint64_t since_ns;
 };
 
 /* Start and stop. max: entries, at least 1; seed: random, secret. NULL when out of memory. */

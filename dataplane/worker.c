@@ -239,7 +239,7 @@ unsigned worker_poll(struct worker *w, uint64_t now_ns)
 		stage_end(w, STAGE_PARSE);
 		find_begin(w, b);
 		while (record_burst(w, b)) {
-			receive_classify_burst(w, b, now_ns);
+			receive_classify_burst(w, b);
 			receive_open_burst(w, b, now_ns);
 			count_records(w, b);
 		}

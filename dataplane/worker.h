@@ -145,7 +145,7 @@ int worker_run(void *worker);
 unsigned worker_poll(struct worker *w, uint64_t now_ns);
 
 /* Which records the burst holds next: worker.c's stages, each in its own file. */
-void receive_classify_burst(struct worker *w, struct burst *b, uint64_t now_ns); /* hello.c */
+void receive_classify_burst(struct worker *w, struct burst *b); /* hello.c */
 void receive_open_burst(struct worker *w, struct burst *b, uint64_t now_ns);     /* receive.c */
 
 /* send.c */

@@ -837,6 +837,32 @@ static void a_port_that_takes_nothing_blocks_nothing(void **state)
 	assert_int_equal(worker_run(f->rig.worker), 0);
 }
 
+/* Slow is not stuck: the time runs from the last frame that the port took. */
+static void a_port_that_takes_little_loses_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct sluice_ref ref = session_ref(f->rig.worker->sessions, rig_install(&f->rig, 3, false));
+	void *filler = f;
+
+	while (!rte_ring_full(f->rig.tx))
+		assert_int_equal(rte_ring_enqueue(f->rig.tx, filler), 0);
+	for (unsigned i = 0; i < 10; i++) {
+		send_down(f, ref, 4, i);
+		f->now_ns += 90000000ULL; /* of 100 ms */
+		assert_int_equal(rte_ring_dequeue(f->rig.tx, &filler), 0);
+		turn(f); /* one goes */
+		f->now_ns += 90000000ULL;
+	}
+	expect_nothing(f);
+	assert_int_equal(counter_get(&f->rig.link.counters->frames_out_dropped), 0);
+	assert_int_equal(counter_get(&f->rig.link.counters->frames_out), 10);
+	for (unsigned left = rte_ring_count(f->rig.tx); left > 0; left--) {
+		assert_int_equal(rte_ring_dequeue(f->rig.tx, &filler), 0);
+		if (left <= 10)
+			rte_pktmbuf_free(filler);
+	}
+}
+
 /* Each message that a port which takes nothing made us drop is told once; what was sent for an application
  * that is gone is told to nobody; and when there is no room to tell, the frames wait for it. */
 static void r18_what_the_port_does_not_take_is_told(void **state)
@@ -1025,6 +1051,7 @@ int main(void)
 		T(o12_idle_sessions_expire),
 		T(stop_closes_every_session),
 		T(a_port_that_takes_nothing_blocks_nothing),
+		T(a_port_that_takes_little_loses_nothing),
 		T(r18_what_the_port_does_not_take_is_told),
 		T(answers_to_control_are_never_lost),
 		T(an_impossible_index_is_reported_when_there_is_room),

@@ -293,6 +293,19 @@ static void i05_each_address_is_verified_anew(void **state)
 	assert_int_equal(failures(f, SLUICE_REASON_UNVERIFIED), 1);
 }
 
+/* An application hears nothing of a session that it has not heard of. */
+static void moves_of_unannounced_sessions_are_controls_alone(void **state)
+{
+	struct fixture *f = *state;
+	struct mover m = mover(f);
+
+	session_tx(f->rig.worker->sessions, m.ref.index)->announced = 0;
+	send_one(f, record_from(&m, &m.elsewhere, 10));
+	expect_nothing(f);
+	expect_mail(f, MAIL_PEER_MOVED);
+	assert_int_equal(counter_get(&f->rig.link.counters->sessions_moved), 1);
+}
+
 static void expect_sent_to(struct fixture *f, const uint8_t mac[6])
 {
 	struct rte_mbuf *m = rig_receive(&f->rig);
@@ -434,6 +447,7 @@ int main(void)
 		T(i05_an_older_record_verifies_nothing),
 		T(i05_only_bytes_from_the_new_address_count),
 		T(i05_each_address_is_verified_anew),
+		T(moves_of_unannounced_sessions_are_controls_alone),
 		T(another_router_is_followed),
 		T(datagrams_to_one_peer_have_different_identifications),
 		T(r18_the_largest_payload_is_exact),

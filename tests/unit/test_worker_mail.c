@@ -45,6 +45,23 @@ static void h06_the_new_finished_is_not_taken_for_the_old_sessions(void **state)
 	expect_no_mail(f);
 }
 
+/* H06 with a CID: it says whose a record is, whatever its type within. */
+static void h06_a_cid_belongs_to_its_session_beside_a_handshake(void **state)
+{
+	struct fixture *f = *state;
+	struct rig_record r = data_record(5, 1);
+	uint8_t cid[CID_LEN];
+	struct path path;
+
+	rig_path(5, &path);
+	session_cid(f->rig.worker->sessions, rig_install(&f->rig, 5, true), cid);
+	start_handshake(f, &path, 1);
+	r.cid = cid;
+	send_one(f, r);
+	expect_data(f, 1);
+	expect_no_mail(f);
+}
+
 /* The whole second flight in one burst, as after a retransmission. */
 static void a_finished_in_the_burst_of_its_hello_reaches_control(void **state)
 {
@@ -120,6 +137,18 @@ static void what_cannot_be_installed_gives_its_slot_back(void **state)
 		expect_no_mail(f);
 	}
 	expect_nothing(f);
+}
+
+/* No frame that a record could have come in is as long. */
+static void what_fits_no_buffer_is_not_reinjected(void **state)
+{
+	static const uint8_t record[5000];
+	struct fixture *f = *state;
+	struct mail_record mail = {.record_len = sizeof(record)};
+
+	rig_path(5, &mail.path);
+	post(f, MAIL_REINJECT, &mail, sizeof(mail), record, sizeof(record));
+	assert_int_equal(counter_get(&f->rig.link.counters->frames_in), 0);
 }
 
 /* O03: the table is full: the least recently used session goes, and everybody hears of it. */
@@ -268,10 +297,12 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(h06_the_new_finished_is_not_taken_for_the_old_sessions),
+		T(h06_a_cid_belongs_to_its_session_beside_a_handshake),
 		T(a_finished_in_the_burst_of_its_hello_reaches_control),
 		T(o04_a_full_mailbox_costs_hellos_and_no_slots),
 		T(a_stale_generation_ends_no_handshake),
 		T(what_cannot_be_installed_gives_its_slot_back),
+		T(what_fits_no_buffer_is_not_reinjected),
 		T(o03_a_full_table_evicts_the_least_recently_used),
 		T(the_end_of_an_unannounced_session_is_controls_alone),
 		T(a_removed_session_says_goodbye),
