@@ -13,6 +13,7 @@
 #include <openssl/x509v3.h>
 
 #include "controlplane/algorithms.h"
+#include "controlplane/authorities.h"
 #include "controlplane/chain_private.h"
 #include "controlplane/log.h"
 
@@ -80,8 +81,10 @@ struct trust *trust_new(const char *anchors_file, char *error, size_t error_len)
 	snprintf(error, error_len, "out of memory");
 	if (!t)
 		return NULL;
-	t->anchors = read_anchors(anchors_file, error, error_len);
+	t->authorities = authorities_new();
+	t->anchors = t->authorities ? read_anchors(anchors_file, error, error_len) : NULL;
 	if (!t->anchors) {
+		authorities_free(t->authorities);
 		free(t);
 		return NULL;
 	}
@@ -98,6 +101,7 @@ void trust_free(struct trust *t)
 	X509_STORE_free(t->current);
 	X509_STORE_free(t->anchors);
 	issuers_free(t->issuers);
+	authorities_free(t->authorities);
 	pthread_mutex_destroy(&t->lock);
 	free(t);
 }
@@ -262,7 +266,22 @@ static void describe(X509_STORE_CTX *ctx, struct refusal *refusal)
 
 /* ---- the message */
 
-static X509 *read_certificate(const uint8_t **at, const uint8_t *end)
+static X509 *read_der(const uint8_t *der, size_t len)
+{
+	const uint8_t *end = der + len;
+	X509 *one = X509_new_ex(algorithms_context(), NULL);
+
+	/* Over extensions that cannot be right it fails as well, but keeps the certificate: whether they
+	 * matter is for X509_verify_cert() to say. */
+	(void)d2i_X509(&one, &der, (long)len);
+	if (one && der != end) { /* more in it than the certificate */
+		X509_free(one);
+		one = NULL;
+	}
+	return one;
+}
+
+static X509 *read_certificate(struct authorities *known, bool own, const uint8_t **at, const uint8_t *end)
 {
 	const uint8_t *der = *at + 3;
 	size_t len;
@@ -274,28 +293,24 @@ static X509 *read_certificate(const uint8_t **at, const uint8_t *end)
 	if (len > (size_t)(end - der))
 		return NULL;
 	*at = der + len;
-	one = X509_new_ex(algorithms_context(), NULL);
-	/* Over extensions that cannot be right it fails as well, but keeps the certificate: whether they
-	 * matter is for X509_verify_cert() to say. */
-	(void)d2i_X509(&one, &der, (long)len);
-	if (one && der != *at) { /* more in it than the certificate */
-		X509_free(one);
-		one = NULL;
-	}
-	return one;
+	one = own ? NULL : authorities_find(known, der, len);
+	return one ? one : read_der(der, len);
 }
 
-static STACK_OF(X509) * read_list(const uint8_t *list, size_t len, struct refusal *refusal)
+static STACK_OF(X509) *
+	read_list(struct authorities *known, const uint8_t *list, size_t len, struct refusal *refusal)
 {
 	STACK_OF(X509) *all = sk_X509_new_null();
 	const uint8_t *at = list, *end = list + len;
 
 	while (all && at < end) {
-		X509 *one = sk_X509_num(all) < CHAIN_CERTIFICATES_MAX ? read_certificate(&at, end) : NULL;
+		int count = sk_X509_num(all);
+		X509 *one =
+			count < CHAIN_CERTIFICATES_MAX ? read_certificate(known, count == 0, &at, end) : NULL;
 
 		if (!one || !sk_X509_push(all, one)) {
 			(void)refusal_write(refusal, REFUSED_MALFORMED, ALERT_BAD_CERTIFICATE, "%s",
-					    sk_X509_num(all) < CHAIN_CERTIFICATES_MAX
+					    count < CHAIN_CERTIFICATES_MAX
 						    ? "the client's certificate cannot be read"
 						    : "the client's certificate chain is too long");
 			X509_free(one);
@@ -650,6 +665,12 @@ static struct chain *keep(struct trust *t, const STACK_OF(X509) * path, struct r
 	return NULL;
 }
 
+static void keep_authorities(struct authorities *known, const STACK_OF(X509) * path)
+{
+	for (int i = 1; i < sk_X509_num(path) - 1; i++)
+		authorities_keep(known, sk_X509_value(path, i));
+}
+
 static struct chain *verify(struct trust *t, STACK_OF(X509) * list, struct refusal *refusal)
 {
 	struct verification v;
@@ -665,6 +686,7 @@ static struct chain *verify(struct trust *t, STACK_OF(X509) * list, struct refus
 		/* What it cannot do may hide behind what it will not: SHA-1 shows as a wrong signature. */
 		describe(ctx, refusal);
 	} else if (check_beyond(X509_STORE_CTX_get0_chain(ctx), refusal)) {
+		keep_authorities(t->authorities, X509_STORE_CTX_get0_chain(ctx));
 		c = keep(t, X509_STORE_CTX_get0_chain(ctx), refusal);
 	}
 	X509_STORE_CTX_free(ctx);
@@ -674,7 +696,7 @@ static struct chain *verify(struct trust *t, STACK_OF(X509) * list, struct refus
 
 struct chain *chain_verify(struct trust *t, const uint8_t *list, size_t len, struct refusal *refusal)
 {
-	STACK_OF(X509) *all = read_list(list, len, refusal);
+	STACK_OF(X509) *all = read_list(t->authorities, list, len, refusal);
 	struct chain *c = NULL;
 
 	if (all && sk_X509_num(all) == 0)

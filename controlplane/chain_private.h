@@ -10,9 +10,12 @@
 #include "controlplane/chain.h"
 #include "controlplane/issuers.h"
 
+struct authorities;
+
 struct trust {
-	X509_STORE *anchors;     /* constant */
-	struct issuers *issuers; /* set before the first chain; NULL: see trust_watch() */
+	X509_STORE *anchors;             /* constant */
+	struct authorities *authorities; /* below them; constant */
+	struct issuers *issuers;         /* set before the first chain; NULL: see trust_watch() */
 	pthread_mutex_t lock;
 	/* behind the lock */
 	X509_STORE *current; /* anchors and lists; the anchors alone when there are none */

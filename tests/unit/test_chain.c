@@ -286,6 +286,43 @@ static void test_name_constraints(void **state)
 	subject_free(&limited);
 }
 
+/* A CA that has been in good chains is judged each time anew: by its dates, by its key, by the anchors. */
+static void test_authorities_known_already(void **state)
+{
+	struct wanted w = {.common_name = "CA for a moment", .issuer = &root, .from_s = -DAY_S, .until_s = 3};
+	struct subject moment = subject_new(&w, 1), twin, leaf, leaf_of_twin;
+	struct trust *elsewhere = trust_in((const struct subject *[]){&other_root}, 1);
+
+	w.issuer = &other_root;
+	twin = subject_new(&w, 1);
+	leaf = subject_new(&(struct wanted){.common_name = "device", .issuer = &moment}, 0);
+	leaf_of_twin = subject_new(&(struct wanted){.common_name = "device", .issuer = &twin}, 0);
+	for (int i = 0; i < 3; i++) {
+		expect_good_in(trust, (const struct subject *[]){&leaf, &moment}, 2, &root);
+		expect_good_in(elsewhere, (const struct subject *[]){&leaf_of_twin, &twin}, 2, &other_root);
+		/* signed with the key of another CA of the same name */
+		expect_refused_in(trust, (const struct subject *[]){&leaf_of_twin, &moment}, 2,
+				  ALERT_BAD_CERTIFICATE, REFUSED_CERTIFICATE_BAD, "signature");
+		expect_refused_in(trust, (const struct subject *[]){&leaf_of_twin, &twin}, 2,
+				  ALERT_UNKNOWN_CA, REFUSED_UNKNOWN_ROOT, "unknown root");
+		expect_refused_in(elsewhere, (const struct subject *[]){&leaf, &moment}, 2, ALERT_UNKNOWN_CA,
+				  REFUSED_UNKNOWN_ROOT, "unknown root");
+		/* a CA is no device, known or not */
+		expect_refused_in(trust, (const struct subject *[]){&moment}, 1, ALERT_BAD_CERTIFICATE,
+				  REFUSED_CERTIFICATE_USE, "certificate of a CA");
+		expect_refused_in(trust, (const struct subject *[]){&leaf}, 1, ALERT_UNKNOWN_CA,
+				  REFUSED_UNKNOWN_ROOT, "unknown root");
+	}
+	sleep(4);
+	expect_refused_in(trust, (const struct subject *[]){&leaf, &moment}, 2, ALERT_CERTIFICATE_EXPIRED,
+			  REFUSED_EXPIRED, "a CA in the client's certificate chain has expired");
+	trust_free(elsewhere);
+	subject_free(&leaf);
+	subject_free(&leaf_of_twin);
+	subject_free(&moment);
+	subject_free(&twin);
+}
+
 /* A device's own certificate as its anchor, and a CA below the root. */
 static void test_anchors_that_are_no_roots(void **state)
 {
@@ -452,6 +489,7 @@ int main(void)
 		cmocka_unit_test(test_unknown_roots_refused),
 		cmocka_unit_test(test_authorities_refused),
 		cmocka_unit_test(test_name_constraints),
+		cmocka_unit_test(test_authorities_known_already),
 		cmocka_unit_test(test_anchors_that_are_no_roots),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_bad_names_refused),

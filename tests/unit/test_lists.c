@@ -21,7 +21,7 @@
 #include "controlplane/lists.h"
 #include "tests/unit/authority.h"
 
-enum { GOOD = 11, BAD = 12 };
+enum { CA_SERIAL = 5, GOOD = 11, BAD = 12 };
 
 static struct subject root, ca, stranger, good, bad, below;
 static struct trust *trust;
@@ -154,6 +154,28 @@ static bool becomes_revoked(const struct chain *c)
 	for (int i = 0; i < 40 && !issuer_has_revoked(issuer, serial); i++)
 		usleep(50000);
 	return issuer_has_revoked(issuer, serial);
+}
+
+/* A CA between client and anchor, which is known from good chains by then. */
+static void test_revoked_authority(void **state)
+{
+	struct lists *l;
+
+	for (int i = 0; i < 3; i++) {
+		write_list("root", &root, 0, DAY_S, 0);
+		l = lists_of("root", NULL, false);
+		assert_non_null(l);
+		assert_null(verdict_on(&below));
+		lists_free(l);
+		write_list("root", &root, CA_SERIAL, DAY_S, 0);
+		l = lists_of("root", NULL, false);
+		assert_non_null(l);
+		assert_string_equal(verdict_on(&below), "certificate_revoked");
+		assert_null(verdict_on(&good));
+		lists_free(l);
+	}
+	trust_free(trust);
+	trust = trust_new(path("anchors"), (char[256]){0}, 256);
 }
 
 /* Read anew while it is used; broken ones and missing ones change nothing. Who came in before goes with it.
@@ -439,7 +461,7 @@ static int set_up(void **state)
 {
 	root = subject_new(&(struct wanted){.common_name = "Root"}, 1);
 	stranger = subject_new(&(struct wanted){.common_name = "Stranger"}, 1);
-	ca = subject_new(&(struct wanted){.common_name = "CA", .issuer = &root, .serial = 5}, 1);
+	ca = subject_new(&(struct wanted){.common_name = "CA", .issuer = &root, .serial = CA_SERIAL}, 1);
 	good = subject_new(&(struct wanted){.common_name = "good", .issuer = &root, .serial = GOOD}, 0);
 	bad = subject_new(&(struct wanted){.common_name = "bad", .issuer = &root, .serial = BAD}, 0);
 	below = subject_new(&(struct wanted){.common_name = "below", .issuer = &ca, .serial = BAD}, 0);
@@ -468,6 +490,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_revoked),
+		cmocka_unit_test(test_revoked_authority),
 		cmocka_unit_test(test_changes),
 		cmocka_unit_test(test_what_fails_is_tried_again),
 		cmocka_unit_test(test_expired),
