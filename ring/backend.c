@@ -36,6 +36,14 @@ struct backend {
 	uint8_t in_payload[BACKEND_BATCH][BACKEND_PAYLOAD_MAX];
 };
 
+static bool has_port(const struct backend_address *address)
+{
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)&address->ip;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&address->ip;
+
+	return (address->ip.ss_family == AF_INET ? v4->sin_port : v6->sin6_port) != 0;
+}
+
 const char *backend_resolve(struct backend_address *address, int family, const char *host_port)
 {
 	struct addrinfo hints = {.ai_family = family, .ai_socktype = SOCK_DGRAM, .ai_flags = AI_NUMERICSERV};
@@ -64,7 +72,7 @@ const char *backend_resolve(struct backend_address *address, int family, const c
 	*address = (struct backend_address){.len = found->ai_addrlen};
 	memcpy(&address->ip, found->ai_addr, found->ai_addrlen);
 	freeaddrinfo(found);
-	return NULL;
+	return has_port(address) ? NULL : "port 0 is no port";
 }
 
 bool backend_is_loopback(const struct backend_address *address)

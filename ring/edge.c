@@ -46,7 +46,10 @@ const char *edge_rule_parse(struct edge_rules *rules, char *text)
 	if (!check_by_name(equals != NULL ? equals + 1 : text, &check))
 		return "the check is onem2m, lwm2m or none";
 	if (equals == NULL) {
+		if (rules->has_others)
+			return "all other tenants have a check already; TENANT=CHECK is for one";
 		rules->others = check;
+		rules->has_others = true;
 		return NULL;
 	}
 	*equals = '\0';

@@ -32,6 +32,7 @@ struct edge_rules {
 	struct edge_rule of[EDGE_RULES_MAX];
 	unsigned count;
 	enum edge_check others; /* tenants that no rule names */
+	bool has_others;        /* it was said */
 };
 
 /* Takes "TENANT=CHECK" or "CHECK" (all tenants that have no rule of their own); CHECK: onem2m, lwm2m or none;

@@ -162,10 +162,12 @@ static void print_source(const struct forward *f, uint32_t slot)
 
 static void print_peer(const struct sluice_address *peer)
 {
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+	const bool v4 = memcmp(peer->ip, mapped, sizeof(mapped)) == 0;
 	char text[INET6_ADDRSTRLEN];
 
-	inet_ntop(AF_INET6, peer->ip, text, sizeof(text));
-	printf(" peer [%s]:%u", text, (unsigned)ntohs(peer->port));
+	inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? peer->ip + sizeof(mapped) : peer->ip, text, sizeof(text));
+	printf(v4 ? " peer %s:%u" : " peer [%s]:%u", text, (unsigned)ntohs(peer->port));
 }
 
 /* The identities; the credential's own name where it stands for them and could not be written as text. */

@@ -350,7 +350,8 @@ static enum edge_check check_of(const struct edge_rules *rules, const char *tena
 static void tenants_have_rules(void **state)
 {
 	char cse[] = "plant=onem2m", lwm2m_text[] = "a=b=lwm2m", none[] = "free=none", fallback[] = "=lwm2m",
-	     others[] = "onem2m", twice[] = "plant=none", unknown[] = "plant=mqtt", empty[] = "";
+	     others[] = "onem2m", twice[] = "plant=none", unknown[] = "plant=mqtt", empty[] = "",
+	     others_again[] = "lwm2m";
 	static struct edge_rules rules;
 
 	(void)state;
@@ -368,6 +369,8 @@ static void tenants_have_rules(void **state)
 	assert_int_equal(check_of(&rules, "free"), EDGE_NONE);
 	assert_int_equal(check_of(&rules, "any"), EDGE_ONEM2M);
 	assert_non_null(edge_rule_parse(&rules, twice));
+	assert_non_null(edge_rule_parse(&rules, others_again));
+	assert_int_equal(check_of(&rules, "any"), EDGE_ONEM2M);
 	assert_non_null(edge_rule_parse(&rules, unknown));
 	assert_non_null(edge_rule_parse(&rules, empty));
 }

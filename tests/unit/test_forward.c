@@ -418,13 +418,52 @@ static void counters_are_printed_on_request_and_at_the_end(void **state)
 	expect_output(f, " 2 answers put into the ring");
 }
 
+/* A sentence and exit status 2, before anything is waited for. */
+static void wrong_arguments_are_refused(void **state)
+{
+	static const struct {
+		const char *backend, *option, *value, *says;
+	} cases[] = {
+		{"127.0.0.1:0", NULL, NULL, "port 0"},
+		{"127.0.0.1", NULL, NULL, "HOST:PORT"},
+		{"192.0.2.7:5683", NULL, NULL, "another host"},
+		{"127.0.0.1:5683", "--hold", "x", "a number from"},
+		{"127.0.0.1:5683", "--check", "mqtt", "onem2m, lwm2m or none"},
+		{"127.0.0.1:5683", "--nonsense", NULL, "nonsense"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct fixture f = {0};
+		int pipe_fds[2], status;
+
+		assert_int_equal(pipe(pipe_fds), 0);
+		f.output = pipe_fds[0];
+		f.child = fork();
+		if (f.child == 0) {
+			dup2(pipe_fds[1], 2);
+			alarm(10);
+			execl(program, program, "--ring", "/nonexistent/ring", "--backend", cases[i].backend,
+			      cases[i].option, cases[i].value, (char *)NULL);
+			_exit(127);
+		}
+		close(pipe_fds[1]);
+		assert_int_equal(waitpid(f.child, &status, 0), f.child);
+		read_output(&f);
+		assert_true(WIFEXITED(status));
+		assert_int_equal(WEXITSTATUS(status), 2);
+		assert_non_null(strstr(f.text, cases[i].says));
+		close(f.output);
+	}
+	(void)state;
+}
+
 static void identity_is_printed_safely(void **state)
 {
 	struct fixture *f = *state;
 
 	assert_true(fake_session_up(&f->gateway, ref_of(0), "C\x1b[2J\\x", false));
 	fake_publish(&f->gateway);
-	expect_output(f, "AE-ID C\\x1b[2J\\x5cx peer [::ffff:192.0.2.7]:");
+	expect_output(f, "AE-ID C\\x1b[2J\\x5cx peer 192.0.2.7:");
 	assert_true(fake_session_up_by_name(&f->gateway, ref_of(1), "psk1"));
 	fake_publish(&f->gateway);
 	expect_output(f, "credential psk1 peer ");
@@ -477,6 +516,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(counters_are_printed_on_request_and_at_the_end, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(identity_is_printed_safely, setup, teardown),
+		cmocka_unit_test(wrong_arguments_are_refused),
 	};
 
 	if (argc < 2)
