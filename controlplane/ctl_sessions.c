@@ -561,11 +561,9 @@ int ctl_why(const struct ctl_command *command, const struct ctl_arguments *a)
 	}
 	status = json_array_size(attempts) > 0 ? CTL_OK : CTL_FAILED;
 	if (status == CTL_FAILED)
-		(void)ctl_fail(
-			"The gateway remembers no handshake of it. A device that speaks DTLS 1.0, or does "
-			"not "
-			"repeat its ClientHello with the gateway's cookie, leaves nothing but counters: see "
-			"'sluicectl counters'.");
+		(void)ctl_fail("The gateway remembers no handshake of it. A device that does not repeat its "
+			       "ClientHello with the gateway's cookie leaves nothing but counters "
+			       "(records.hello_verify, say): see 'sluicectl counters'.");
 	json_decref(json);
 	return (int)status;
 }

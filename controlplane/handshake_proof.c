@@ -28,13 +28,13 @@ static bool psk_identity(const struct assembly_message *m, const uint8_t **ident
 	return true;
 }
 
-/* What is known of the peer, provided that it has the key. Known or not, the same is done. */
-static int take_psk(struct handshake *h, const struct psk_credential *found, const uint8_t *identity,
-		    size_t len)
+/* Whom it claims to be: what the operator will look for, also when the store cannot say more. */
+static int claim_psk(struct handshake *h, const uint8_t *identity, size_t len)
 {
 	struct credential_id *id;
 
-	h->proof = calloc(1, sizeof *h->proof);
+	if (!h->proof) /* or it has waited for the store */
+		h->proof = calloc(1, sizeof *h->proof);
 	if (!h->proof)
 		return -ENOMEM;
 	len = len <= PSK_IDENTITY_MAX ? len : PSK_IDENTITY_MAX;
@@ -46,10 +46,15 @@ static int take_psk(struct handshake *h, const struct psk_credential *found, con
 	id->name_len = (uint8_t)len;
 	memcpy(id->name, identity, len);
 	memcpy(id->tenant, h->tls->tenant, sizeof id->tenant);
+	return 0;
+}
+
+/* What is known of the peer, provided that it has the key. Known or not, the same is done. */
+static void take_psk(struct handshake *h, const struct psk_credential *found)
+{
 	h->proof->registree = found->registree;
 	memcpy(h->psk, found->key, found->key_len);
 	h->psk_len = found->key_len;
-	return 0;
 }
 
 /* An unknown identity goes on with a random key: to the client it looks like a wrong one (checklist A01: the
@@ -81,6 +86,8 @@ enum handshake_state find_psk(struct handshake *h, const struct assembly_message
 		(void)refuse(h, REFUSED_MALFORMED, ALERT_DECODE_ERROR, "a malformed ClientKeyExchange");
 		return refuse_aloud(h);
 	}
+	if (claim_psk(h, identity, len))
+		return refuse_internal(h, "out of memory");
 	if (len > 0 && len <= PSK_IDENTITY_MAX && !memchr(identity, 0, len))
 		ret = c->ops->find_psk(c->store, h->tls->tenant, identity, len, &found);
 	if (ret == -EAGAIN)
@@ -92,11 +99,10 @@ enum handshake_state find_psk(struct handshake *h, const struct assembly_message
 	}
 	h->psk_unknown = ret == 0;
 	ret = h->psk_unknown ? mask_unknown(&found) : 0;
-	if (ret == 0)
-		ret = take_psk(h, &found, identity, len);
+	take_psk(h, &found);
 	secret_wipe(&found, sizeof found);
 	if (ret)
-		return refuse_internal(h, "out of memory");
+		return refuse_internal(h, "the kernel gives no random bytes");
 	if (!h->psk_unknown || !h->tls->reveal_unknown_psk)
 		return HANDSHAKE_GOES_ON;
 	describe_unknown(h); /* RFC 4279 2: what the operator asked for */

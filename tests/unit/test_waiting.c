@@ -146,10 +146,14 @@ static void test_the_store_fails(void **state)
 	struct late_store store = {.answer = -EAGAIN};
 	struct tls *t = new_tls(&store);
 	struct peer_options o = client("device-1");
+	uint8_t kind, len;
 	struct meeting m;
 
 	start(&m, t, &o, false);
 	store.answer = -ETIMEDOUT;
+	assert_memory_equal(handshake_claim(m.handshake, &kind, &len), "device-1", 8); /* for whoever looks */
+	assert_int_equal(kind, SLUICE_CREDENTIAL_PSK);
+	assert_int_equal(len, 8);
 	meeting_continue(&m);
 	assert_int_equal(m.server, HANDSHAKE_FAILED);
 	assert_int_equal(m.refusal.alert, 80);
