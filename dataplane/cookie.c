@@ -245,19 +245,3 @@ enum hello_verdict cookie_check(const struct cookie_secrets *s, const struct pee
 	hello_verify_write(out, record, hello, current);
 	return HELLO_ANSWER;
 }
-
-bool hello_extension(const struct client_hello *hello, uint16_t type, const uint8_t **body, uint16_t *len)
-{
-	struct reader r = {hello->extensions, hello->extensions_len};
-
-	while (r.left > 0) {
-		uint16_t found = (uint16_t)take_number(&r, 2);
-
-		*body = take_vector16(&r, len);
-		if (!*body)
-			return false;
-		if (found == type)
-			return true;
-	}
-	return false;
-}

@@ -62,7 +62,4 @@ enum hello_verdict cookie_check(const struct cookie_secrets *s, const struct pee
 				const struct record *record, struct client_hello *hello,
 				uint8_t out[HELLO_VERIFY_LEN], const struct cookie_secret **matched);
 
-/* True when the hello carries extension `type`: *body, *len its content, the first where it comes twice. */
-bool hello_extension(const struct client_hello *hello, uint16_t type, const uint8_t **body, uint16_t *len);
-
 #endif

@@ -399,6 +399,13 @@ static void end_spent(struct worker *w, const uint32_t *slots, unsigned n)
 	}
 }
 
+/* Room for whatever may come of a burst of messages: frames for the port, events for their sender. */
+static bool may_take(struct worker *w)
+{
+	return w->uplink && w->tx_count <= TX_PENDING - 2 * BURST_SEND && spare_fill(w) &&
+	       spsc_fits(&w->uplink->up, (uint64_t)BURST_SEND * UPLINK_ROOM_PER_MESSAGE);
+}
+
 unsigned send_burst(struct worker *w)
 {
 	struct outbound out[BURST_SEND];
@@ -408,8 +415,7 @@ unsigned send_burst(struct worker *w)
 	bool closing;
 	unsigned taken, n = 0, spent_count = 0;
 
-	if (!w->uplink || w->tx_count > TX_PENDING - 2 * BURST_SEND || !spare_fill(w) ||
-	    !spsc_fits(&w->uplink->up, (uint64_t)BURST_SEND * UPLINK_ROOM_PER_MESSAGE))
+	if (!may_take(w))
 		return 0;
 	taken = take_burst(w, out, &close, &closing);
 	if (unlikely(w->uplink->down.broken))

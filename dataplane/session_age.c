@@ -127,17 +127,17 @@ static bool bucket_due(const struct session_head *h, uint64_t tick)
 static unsigned bucket_expire(struct session_table *t, uint32_t *slots, unsigned max, unsigned *steps)
 {
 	uint32_t slot = first_of(t, t->head->wheel_at);
-	unsigned found = 0;
+	unsigned found = 0, left = *steps;
 
-	while (slot != SESSION_NONE && found<max && * steps> 0) {
+	for (; slot != SESSION_NONE && found < max && left > 0; left--) {
 		uint32_t next = t->lines.tx[slot].age_next;
 
 		prefetch_next(t, slot);
 		if (!move_if_younger(t, slot))
 			slots[found++] = slot;
 		slot = next;
-		--*steps;
 	}
+	*steps = left;
 	return found;
 }
 

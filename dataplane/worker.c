@@ -302,10 +302,34 @@ static bool stop_is_over(struct worker *w)
 	return left == 0 || w->now_ns - w->stop_since_ns > STOP_STUCK_NS;
 }
 
+/* Neighbours may know our addresses under the MAC of an earlier start, routers for hours. */
+static void announce_addresses(struct worker *w)
+{
+	for (unsigned ipv6 = 0; ipv6 < 2; ipv6++) {
+		struct rte_mbuf *m = rte_pktmbuf_alloc(w->port.pool);
+		size_t len;
+
+		if (!m)
+			return;
+		len = neigh_announce(&w->local, ipv6, rte_pktmbuf_mtod(m, uint8_t *),
+				     rte_pktmbuf_tailroom(m));
+		if (len == 0) { /* no address of that family */
+			rte_pktmbuf_free(m);
+			continue;
+		}
+		m->data_len = (uint16_t)len;
+		m->pkt_len = (uint32_t)len;
+		send_frame(w, m);
+	}
+	send_flush(w);
+}
+
 int worker_run(void *worker)
 {
 	struct worker *w = worker;
 
+	if (w->index == 0)
+		announce_addresses(w);
 	while (!w->stopped) {
 		unsigned work = worker_poll(w, clock_ns());
 

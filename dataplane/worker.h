@@ -138,15 +138,18 @@ struct worker_setup {
 struct worker *worker_new(const struct worker_setup *setup, char *error, size_t error_len);
 void worker_free(struct worker *w);
 
-/* The worker's thread: turns until MAIL_STOP has been carried out. Returns 0. */
+/* The worker's thread: announces our addresses (the first worker), then turns until MAIL_STOP has been
+ * carried out. Returns 0. */
 int worker_run(void *worker);
 
 /* One turn. Returns how many frames, mails and messages it moved: 0 means idle. */
 unsigned worker_poll(struct worker *w, uint64_t now_ns);
 
-/* Which records the burst holds next: worker.c's stages, each in its own file. */
-void receive_classify_burst(struct worker *w, struct burst *b); /* hello.c */
-void receive_open_burst(struct worker *w, struct burst *b, uint64_t now_ns);     /* receive.c */
+/* The stages of worker_poll() that have files of their own. hello.c: what the records lined up in the burst
+ * are, and whose. */
+void receive_classify_burst(struct worker *w, struct burst *b);
+/* receive.c: opens and delivers those of sessions. */
+void receive_open_burst(struct worker *w, struct burst *b, uint64_t now_ns);
 
 /* send.c */
 unsigned send_burst(struct worker *w);

@@ -470,30 +470,6 @@ static void extension_lists(void **state)
 	(void)state;
 }
 
-static void finds_extensions(void **state)
-{
-	static const uint8_t list[] = {0, 0x36, 0, 1, 0, /* */ 0, 0x17, 0, 0, /* */ 0xff,
-				       1, 0,    2, 5, 6, /* */ 0, 0x36, 0, 0};
-	struct client_hello h = {.extensions = list, .extensions_len = sizeof(list)};
-	const uint8_t *body;
-	uint16_t len;
-
-	assert_true(hello_extension(&h, 0x36, &body, &len));
-	assert_ptr_equal(body, list + 4);
-	assert_int_equal(len, 1);
-	assert_true(hello_extension(&h, 0x17, &body, &len));
-	assert_int_equal(len, 0);
-	assert_true(hello_extension(&h, 0xff01, &body, &len));
-	assert_ptr_equal(body, list + 13);
-	assert_int_equal(len, 2);
-	assert_false(hello_extension(&h, 5, &body, &len));
-	h.extensions_len = 14; /* the third is cut */
-	assert_false(hello_extension(&h, 0xff01, &body, &len));
-	h = (struct client_hello){.extensions = NULL};
-	assert_false(hello_extension(&h, 0x36, &body, &len));
-	(void)state;
-}
-
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup(name, fresh_secrets)
@@ -513,7 +489,6 @@ int main(void)
 		T(contradicting_lengths),
 		T(malformed_fields),
 		T(extension_lists),
-		T(finds_extensions),
 	};
 
 	srand(24);

@@ -24,6 +24,26 @@ static void data_reaches_the_application_by_address(void **state)
 	expect_sent_nothing(f);
 }
 
+/* R09: nothing in it, and yet a record: both ways. */
+static void r09_empty_data_are_data(void **state)
+{
+	struct fixture *f = *state;
+	struct sluice_ref ref = session_ref(f->rig.worker->sessions, rig_install(&f->rig, 3, false));
+	struct rig_record r = data_record(3, 1);
+	struct record_op op;
+	uint8_t payload[1500];
+
+	r.payload_len = 0;
+	send_one(f, r);
+	assert_int_equal(expect(f, SLUICE_DATA).data->payload_len, 0);
+	send_down(f, ref, 0, 0);
+	expect_sent(f, 3, &op, payload);
+	assert_int_equal(op.payload_len, 0);
+	send_one(f, data_record(3, 2));
+	expect_data(f, 2);
+	expect_nothing(f);
+}
+
 static void i01_data_reaches_the_application_by_cid(void **state)
 {
 	struct fixture *f = *state;
@@ -793,6 +813,22 @@ static void o12_idle_sessions_expire(void **state)
 	assert_int_equal(expect(f, SLUICE_SESSION_DOWN).down->reason, SLUICE_REASON_IDLE);
 }
 
+/* RFC 5227 2.3: who knew our address under another MAC learns of the new one, once. */
+static void expect_announcement(struct fixture *f)
+{
+	struct rte_mbuf *m = rig_receive(&f->rig);
+	const uint8_t *frame;
+
+	assert_non_null(m);
+	frame = rte_pktmbuf_mtod(m, const uint8_t *);
+	assert_int_equal(m->data_len, 60);
+	assert_memory_equal(frame, ((uint8_t[]){0xff, 0xff, 0xff, 0xff, 0xff, 0xff}), 6);
+	assert_memory_equal(frame + 22, f->rig.local.mac, 6);
+	assert_memory_equal(frame + 28, f->rig.local.ipv4, 4);
+	assert_memory_equal(frame + 38, f->rig.local.ipv4, 4);
+	rte_pktmbuf_free(m);
+}
+
 static void stop_closes_every_session(void **state)
 {
 	struct fixture *f = *state;
@@ -801,10 +837,12 @@ static void stop_closes_every_session(void **state)
 
 	for (uint32_t device = 0; device < 60; device++)
 		rig_install(&f->rig, device, false);
-	post(f, MAIL_STOP, NULL, 0, NULL, 0);
+	assert_true(mailbox_post(&f->rig.link.to_worker, MAIL_STOP, NULL, 0, NULL, 0));
+	mailbox_publish(&f->rig.link.to_worker);
 	assert_int_equal(worker_run(f->rig.worker), 0);
 	for (unsigned i = 0; i < 60; i++)
 		assert_int_equal(expect(f, SLUICE_SESSION_DOWN).down->reason, SLUICE_REASON_SHUTDOWN);
+	expect_announcement(f);
 	while ((frame = rig_receive(&f->rig)) != NULL) {
 		rte_pktmbuf_free(frame);
 		sent++;
@@ -1015,6 +1053,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(data_reaches_the_application_by_address),
+		T(r09_empty_data_are_data),
 		T(i01_data_reaches_the_application_by_cid),
 		T(i02_only_records_with_the_negotiated_cid),
 		T(r01_duplicates_are_delivered_once),
