@@ -144,7 +144,8 @@ static bool take_key(const struct ctl_arguments *a, char *out, size_t out_len)
 	if (a->options[CTL_GENERATE] == NULL) {
 		if (read_key(out, out_len))
 			return true;
-		ctl_fail("There is no key on standard input.");
+		ctl_fail("There is no key on standard input, where it is expected in hexadecimal; --generate "
+			 "makes one.");
 		return false;
 	}
 	if (random_block(key, sizeof(key)) != 0) {
@@ -192,6 +193,10 @@ int ctl_add(const struct ctl_command *command, const struct ctl_arguments *a)
 	int result = CTL_FAILED;
 	struct entry e;
 
+	if (is_psk(command) && a->operand == NULL && a->options[CTL_IDENTITY_HEX] == NULL) {
+		ctl_fail("Whose key it is was not said: IDENTITY or --identity-hex is missing.");
+		return CTL_FAILED;
+	}
 	if (!ctl_take_entry(command, a, &e, fingerprint) ||
 	    (is_psk(command) && !take_key(a, key, sizeof(key))))
 		return CTL_FAILED;

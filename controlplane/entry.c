@@ -71,10 +71,12 @@ bool entry_from_header(char *line, struct entry_columns *columns, char *why)
 		int field = cell != NULL ? find_field(cell) : -1;
 
 		if (field < 0) {
+			/* Not the cell itself: where the line is missing, it may be somebody's key. */
 			snprintf(why, ENTRY_WHY_MAX,
-				 "the first line must name the columns: identity, identity_hex, key, "
-				 "certificate_name, "
-				 "root, public_key, tenant, kind, ids");
+				 "the first line must name the columns, and number %u of it is none of: "
+				 "identity, identity_hex, key, certificate_name, root, public_key, tenant, "
+				 "kind, ids",
+				 columns->count + 1);
 			return false;
 		}
 		for (unsigned i = 0; i < columns->count; i++)

@@ -178,18 +178,24 @@ int ctl_fail(const char *format, ...)
 
 /* ---- help */
 
-static void print_commands(FILE *out)
+/* group: of these alone; NULL: all. */
+static void print_commands(FILE *out, const char *group)
 {
 	fputs("usage: sluicectl COMMAND [ARGUMENTS]\n", out);
 	for (unsigned i = 0; i < ctl_commands_count; i++) {
 		const struct ctl_command *c = &ctl_commands[i];
+		const bool begins =
+			i == 0 || (strcmp(c->group, c[-1].group) != 0 && (*c->verb != 0 || *c[-1].verb != 0));
 
-		if (i == 0 || (strcmp(c->group, c[-1].group) != 0 && (*c->verb != 0 || *c[-1].verb != 0)))
+		if (group != NULL && strcmp(c->group, group) != 0)
+			continue;
+		if (begins)
 			fputc('\n', out);
 		fprintf(out, "  %-9s %-8s %-11s %s\n", c->group, c->verb,
 			c->operand != NULL ? c->operand : "", c->summary);
 	}
-	fputs("\nsluicectl COMMAND --help tells the options of one command.\n"
+	fputs("\nsluicectl COMMAND --help tells the options of one command; sluicectl --version, the "
+	      "version.\n"
 	      "Exit status: 0 done; 1 failed, or there is no such thing; 2 wrong arguments.\n",
 	      out);
 }
@@ -241,6 +247,22 @@ static int wrong_use(const struct ctl_command *c, const char *reason)
 	return CTL_USAGE;
 }
 
+static int wrong_option(const struct ctl_command *c, const char *option, bool lacks_value)
+{
+	char reason[200];
+
+	snprintf(reason, sizeof(reason), lacks_value ? "%s lacks its value" : "it has no option %s", option);
+	return wrong_use(c, reason);
+}
+
+static int missing_operand(const struct ctl_command *c)
+{
+	char reason[80];
+
+	snprintf(reason, sizeof(reason), "%s is missing", c->operand);
+	return wrong_use(c, reason);
+}
+
 /* The getopt table of one command: an option that it does not have is unknown. */
 static void make_longs(const struct ctl_command *c, struct option longs[CTL_OPTIONS + 1])
 {
@@ -273,11 +295,11 @@ static int parse(const struct ctl_command *c, int argc, char **argv, struct ctl_
 
 	make_longs(c, longs);
 	opterr = 0;
-	while (result == CTL_OK && (option = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+	while (result == CTL_OK && (option = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
 		if (option == 'h')
 			option = 256 + CTL_HELP;
-		if (option == '?')
-			return wrong_use(c, "an option is unknown or lacks its value");
+		if (option == '?' || option == ':')
+			return wrong_option(c, argv[optind - 1], option == ':');
 		result = take_option(c, a, option - 256, optarg);
 	}
 	if (result != CTL_OK || a->options[CTL_HELP] != NULL)
@@ -287,7 +309,7 @@ static int parse(const struct ctl_command *c, int argc, char **argv, struct ctl_
 	if (optind < argc || (a->operand != NULL && c->operand == NULL))
 		return wrong_use(c, "too many arguments");
 	if (a->operand == NULL && c->operand != NULL && c->operand[0] != '[')
-		return wrong_use(c, "an argument is missing");
+		return missing_operand(c);
 	return CTL_OK;
 }
 
@@ -336,6 +358,37 @@ bool ctl_open_store(const struct ctl_arguments *a, bool write, bool create, stru
 	return opened;
 }
 
+static bool is_one_of(const char *text, const char *a, const char *b, const char *c)
+{
+	return strcmp(text, a) == 0 || strcmp(text, b) == 0 || strcmp(text, c) == 0;
+}
+
+static bool is_group(const char *text)
+{
+	for (unsigned i = 0; i < ctl_commands_count; i++)
+		if (strcmp(ctl_commands[i].group, text) == 0)
+			return true;
+	return false;
+}
+
+/* What is wrong first, then what there is. */
+static int no_command(int argc, char **argv)
+{
+	const bool group = argc >= 2 && is_group(argv[1]);
+	const bool help = group && argc == 3 && is_one_of(argv[2], "--help", "-h", "help");
+
+	if (argc >= 2 && argv[1][0] == '-')
+		ctl_fail("The options of a command stand behind it, and there is no command before %s.",
+			 argv[1]);
+	else if (group && !help)
+		ctl_fail(argc >= 3 ? "There is no command \"%s %s\"." : "\"%s\" is no whole command.",
+			 argv[1], argc >= 3 ? argv[2] : "");
+	else if (argc >= 2 && !help)
+		ctl_fail("There is no command \"%s\".", argv[1]);
+	print_commands(help ? stdout : stderr, group ? argv[1] : NULL);
+	return help ? CTL_OK : CTL_USAGE;
+}
+
 int main(int argc, char **argv)
 {
 	const struct ctl_command *command = argc >= 2 ? find_command(argv[1], NULL) : NULL;
@@ -345,18 +398,16 @@ int main(int argc, char **argv)
 
 	if (command == NULL && argc >= 3)
 		command = find_command(argv[1], argv[2]);
-
-	if (argc == 2 &&
-	    (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)) {
-		print_commands(stdout);
+	if (command == NULL && argc >= 2 && is_one_of(argv[1], "--help", "-h", "help")) {
+		print_commands(stdout, argc >= 3 && is_group(argv[2]) ? argv[2] : NULL);
 		return CTL_OK;
 	}
-	if (command == NULL) {
-		if (argc >= 3)
-			ctl_fail("There is no command \"%s %s\".", argv[1], argv[2]);
-		print_commands(stderr);
-		return CTL_USAGE;
+	if (command == NULL && argc == 2 && is_one_of(argv[1], "--version", "-V", "version")) {
+		puts("sluicectl " SLUICECTL_VERSION);
+		return CTL_OK;
 	}
+	if (command == NULL)
+		return no_command(argc, argv);
 	result = parse(command, argc - words, argv + words, &a);
 	if (result != CTL_OK)
 		return result;

@@ -445,6 +445,13 @@ struct store *store_open(const struct store_options *o, char *error, size_t erro
 	s->log_max = o->log_max != 0 ? o->log_max : STORE_LOG_MAX;
 	if (o->create && o->write)
 		(void)mkdir(o->path, 0750);
+	if (!(o->create && o->write) && access(s->data_file, F_OK) < 0 && errno == ENOENT) {
+		snprintf(error, error_len,
+			 "There is no credential store %s: 'sluicectl store init' makes one, and so does the "
+			 "first credential that is added.",
+			 o->path);
+		goto fail;
+	}
 	if (!check_path(o->path, S_IFDIR, error, error_len))
 		goto fail;
 	if ((!o->create || access(s->data_file, F_OK) == 0) &&

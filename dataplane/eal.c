@@ -76,13 +76,14 @@ int eal_start(const struct config *config, const char *program, char *error, siz
 	for (unsigned i = 0; i < config->port.eal_count; i++)
 		arguments[n++] = config->port.eal[i];
 	if (rte_eal_init(n, arguments) < 0) {
-		snprintf(error, error_len,
-			 "the DPDK EAL does not start (%s): see its messages above; without hugepages "
-			 "port.eal "
-			 "needs \"--no-huge\" and \"-m\" with MiB, for a TAP port it needs root or "
-			 "CAP_NET_ADMIN and "
-			 "/dev/net/tun",
-			 rte_strerror(rte_errno));
+		snprintf(
+			error, error_len,
+			"the DPDK EAL does not start%s%s: see its messages above; without hugepages port.eal "
+			"needs \"--no-huge\" and \"-m\" with MiB, a TAP port needs root or CAP_NET_ADMIN and "
+			"/dev/net/tun, and beside another program with DPDK (a second gateway, too) each "
+			"needs "
+			"a \"--file-prefix\" of its own",
+			rte_errno ? ": " : "", rte_errno ? rte_strerror(rte_errno) : "");
 		return -EINVAL;
 	}
 	if (rte_lcore_count() < config->workers.count + 1) {

@@ -312,11 +312,15 @@ static int read_options(int argc, char **argv, struct options *o)
 			return 2;
 		}
 	}
-	if (!o->config || optind < argc) {
-		usage(stderr);
-		return 2;
-	}
-	return -1;
+	if (o->config && optind == argc)
+		return -1;
+	if (optind < argc)
+		fprintf(stderr, "sluice: \"%s\" is not expected; --config names the configuration.\n",
+			argv[optind]);
+	else
+		fprintf(stderr, "sluice: --config is missing.\n");
+	usage(stderr);
+	return 2;
 }
 
 int main(int argc, char **argv)

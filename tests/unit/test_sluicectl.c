@@ -116,10 +116,16 @@ static void help_is_there_for_everything(void **state)
 	}
 	EXPECT(CTL_USAGE, "usage:", "$C");
 	EXPECT(CTL_USAGE, "no command \"psk fly\"", "$C psk fly");
-	EXPECT(CTL_USAGE, "unknown or lacks its value", "$C psk list --fly");
-	EXPECT(CTL_USAGE, "unknown or lacks its value", "$C psk list --tenant");
+	EXPECT(CTL_USAGE, "no command \"fly\"", "$C fly");
+	EXPECT(CTL_USAGE, "\"store\" is no whole command", "$C store");
+	EXPECT(CTL_USAGE, "no command before --redis", "$C --redis unix:x psk list");
+	EXPECT(CTL_OK, "store     info", "$C store --help");
+	EXPECT(CTL_OK, "store     info", "$C help store");
+	EXPECT(CTL_OK, "sluicectl ", "$C --version");
+	EXPECT(CTL_USAGE, "it has no option --fly", "$C psk list --fly");
+	EXPECT(CTL_USAGE, "--tenant lacks its value", "$C psk list --tenant");
 	EXPECT(CTL_USAGE, "too many arguments", "$C psk list x");
-	EXPECT(CTL_USAGE, "an argument is missing", "$C psk import");
+	EXPECT(CTL_USAGE, "FILE is missing", "$C psk import");
 	EXPECT(CTL_USAGE, "given twice", "$C psk list --tenant a --tenant b");
 }
 
@@ -132,8 +138,8 @@ static void without_a_gateway(void **state)
 	       "/usr/bin/python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"dead.sock\")'; "
 	       "$C sessions list --socket dead.sock; s=$?; rm dead.sock; exit $s");
 	EXPECT(CTL_FAILED, "at most 107 bytes", "$C status --socket $(printf %0200d 0)");
-	EXPECT(CTL_USAGE, "an argument is missing", "$C why");
-	EXPECT(CTL_USAGE, "an argument is missing", "$C sessions show");
+	EXPECT(CTL_USAGE, "DEVICE is missing", "$C why");
+	EXPECT(CTL_USAGE, "SESSION is missing", "$C sessions show");
 	EXPECT(CTL_USAGE, "Which one?", "$C sessions close");
 	EXPECT(CTL_USAGE, "--limit must be", "$C sessions list --limit 0");
 	EXPECT(CTL_FAILED, "A session is named as", "$C sessions show ../status");
@@ -141,7 +147,9 @@ static void without_a_gateway(void **state)
 
 static void keys_come_and_go(void **state)
 {
-	EXPECT(CTL_FAILED, servers[0].program == NULL ? "No such file" : "there is no credential store in it",
+	EXPECT(CTL_FAILED,
+	       servers[0].program == NULL ? "There is no credential store"
+					  : "there is no credential store in it",
 	       "$C psk list");
 	EXPECT(CTL_OK, "", "echo 00ff | $C psk add dev --kind ae-id --id C-1 --id C-2");
 	EXPECT(CTL_OK, "C-1 C-2", "$C psk list");
@@ -153,7 +161,7 @@ static void keys_come_and_go(void **state)
 	EXPECT(CTL_OK, "", "echo 00fe | $C psk add dev --replace");
 	EXPECT(CTL_FAILED, "hexadecimal", "echo 0 | $C psk add other");
 	EXPECT(CTL_FAILED, "no key on standard input", "$C psk add other </dev/null");
-	EXPECT(CTL_FAILED, "one credential", "echo 00 | $C psk add");
+	EXPECT(CTL_FAILED, "IDENTITY or --identity-hex is missing", "echo 00 | $C psk add");
 	EXPECT(CTL_OK, "", "echo 00 | $C psk add --identity-hex 00ff --tenant acme");
 	EXPECT(CTL_OK, "hex:00ff", "$C psk list --tenant acme");
 	EXPECT(CTL_OK, "", "test \"$($C psk add made --generate | tr -d '0-9a-f')\" = ''");

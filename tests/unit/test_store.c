@@ -534,11 +534,11 @@ static void a_damaged_file_is_an_error(void **state)
 	expect_refusal(&options, "damaged");
 	close(fd);
 	assert_int_equal(unlink(data), 0);
-	expect_refusal(&options, "No such file");
+	expect_refusal(&options, "There is no credential store");
 	assert_int_equal(mkdir(data, 0700), 0);
 	expect_refusal(&options, "is not a regular file");
 	assert_int_equal(rmdir(data), 0);
-	expect_refusal(&(struct store_options){.path = "/nowhere/at/all"}, "No such file");
+	expect_refusal(&(struct store_options){.path = "/nowhere/at/all"}, "There is no credential store");
 	expect_refusal(&(struct store_options){.path = "/nowhere/at/all", .create = true, .write = true},
 		       "No such file");
 	expect_refusal(&(struct store_options){.path = "/dev/null"}, "is not a directory");

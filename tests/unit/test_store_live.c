@@ -334,7 +334,7 @@ static void test_wrapped(void **state)
 	assert_true(comes_back(l, &number));
 	store_live_close(l);
 	assert_null(store_live_open("/nowhere/store", NULL, error, sizeof error));
-	assert_non_null(strstr(error, "/nowhere/store: No such file or directory."));
+	assert_non_null(strstr(error, "There is no credential store /nowhere/store: "));
 }
 
 /* ---- a file before the store */
