@@ -255,7 +255,7 @@ int admin_open(struct control *c, char *error, size_t error_len)
 			  options->mode ? (unsigned)strtoul(options->mode, NULL, 8) : 0660, options->group);
 	if (fd < 0) {
 		snprintf(error, error_len, "admin.socket: %s cannot be opened: %s", options->socket,
-			 strerror(-fd));
+			 listen_fault(fd));
 		return fd;
 	}
 	c->admin = calloc(1, sizeof *c->admin);

@@ -11,6 +11,7 @@
 
 #include "controlplane/internal.h"
 #include "crypto/secret.h"
+#include "ring/listen.h"
 
 enum {
 	ANNOUNCE_PER_TURN = 256,
@@ -250,7 +251,7 @@ int application_open(struct control *c, char *error, size_t error_len)
 	c->application.announce_worker = c->workers;
 	if (fd < 0) {
 		snprintf(error, error_len, "ring.socket: %s cannot be opened: %s", ring->socket,
-			 strerror(-fd));
+			 listen_fault(fd));
 		return fd;
 	}
 	event.data.fd = fd;

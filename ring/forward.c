@@ -12,6 +12,7 @@
 #include "ring/backend.h"
 #include "ring/door.h"
 #include "ring/edge.h"
+#include "ring/listen.h"
 #include "ring/lookup.h"
 #include "ring/options.h"
 #include "ring/peer.h"
@@ -497,7 +498,7 @@ static bool open_peers(struct forward *f, int family)
 		return true;
 	f->door = door_open(o->door, LOOKUP_ANSWER_MAX, answer_question, &f->lookup);
 	if (f->door == NULL)
-		fprintf(stderr, "sluice-forward: --door %s: %s\n", o->door, strerror(errno));
+		fprintf(stderr, "sluice-forward: --door %s: %s\n", o->door, listen_fault(-errno));
 	return f->door != NULL;
 }
 

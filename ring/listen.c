@@ -45,6 +45,22 @@ static int set_owner(const char *path, unsigned mode, const char *group)
 	return chmod(path, mode) == 0 ? 0 : -errno;
 }
 
+const char *listen_fault(int err)
+{
+	switch (-err) {
+	case ENOENT:
+		return "its directory does not exist";
+	case EADDRINUSE:
+		return "another program listens there";
+	case EEXIST:
+		return "there is something of that name that is no socket";
+	case EINVAL:
+		return "there is no such group";
+	default:
+		return strerror(-err); /* NOLINT(concurrency-mt-unsafe): at start, one thread */
+	}
+}
+
 int listen_local(const char *path, int type, unsigned mode, const char *group)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};

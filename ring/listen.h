@@ -10,4 +10,7 @@
  * path is not a socket; -EINVAL: unknown group; -ENAMETOOLONG). */
 int listen_local(const char *path, int type, unsigned mode, const char *group);
 
+/* What a negative result of listen_local() means, in the operator's words. Any thread. */
+const char *listen_fault(int err);
+
 #endif

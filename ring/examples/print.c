@@ -1,4 +1,5 @@
 /* Prints who sent what; --echo sends it back. cc print.c $(pkg-config --cflags --libs libsluice) */
+#include <errno.h>
 #include <sluice.h>
 #include <stdio.h>
 #include <string.h>
@@ -46,5 +47,5 @@ int main(int argc, char **argv)
 				perror("echo dropped");
 		}
 	}
-	return perror("print RING-SOCKET [--echo]"), 1;
+	return fprintf(stderr, "usage: print RING-SOCKET [--echo]: %s\n", strerror(errno)), 1;
 }

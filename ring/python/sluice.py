@@ -150,7 +150,10 @@ class PeerMoved:
 
 
 def _load():
-    library = ctypes.CDLL(os.environ.get("SLUICE_LIBRARY", "libsluice.so.0"), use_errno=True)
+    try:
+        library = ctypes.CDLL(os.environ.get("SLUICE_LIBRARY", "libsluice.so.0"), use_errno=True)
+    except OSError as fault:
+        raise OSError(f"{fault} (the environment variable SLUICE_LIBRARY may name the file of libsluice)") from fault
     signatures = {
         "sluice_attach": (ctypes.c_void_p, [ctypes.c_char_p]),
         "sluice_detach": (None, [ctypes.c_void_p]),

@@ -7,11 +7,14 @@ Of each session it tells the tenant, the identity, the credential that proves it
     data  urn:dev:meter-1 (credential), PSK "urn:dev:meter-1", tenant default: volume=1234.5m3
     down  urn:dev:meter-1 (credential), PSK "urn:dev:meter-1", tenant default: closed by the peer
 
-It needs nothing but sluice.py beside it or installed, and libsluice.
+It needs nothing but sluice.py beside it or installed, and libsluice; in a checkout that is not installed:
+
+    SLUICE_LIBRARY=build/ring/libsluice.so.0 python3 ring/python/who.py /run/sluice/ring.sock
 """
 
 import argparse
 import signal
+import sys
 
 import sluice
 
@@ -63,3 +66,5 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         pass
+    except OSError as fault:
+        sys.exit(f"who.py: {fault}")
