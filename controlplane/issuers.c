@@ -407,6 +407,7 @@ void issuers_free(struct issuers *is)
 		return;
 	pthread_mutex_lock(&is->lock);
 	users = --is->users;
+	is->waiting = true; /* who goes may have judged last, by the lists of other anchors */
 	pthread_mutex_unlock(&is->lock);
 	if (users > 0)
 		return;

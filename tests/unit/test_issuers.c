@@ -298,6 +298,26 @@ static void test_shared(void **state)
 	three_go(&t);
 }
 
+/* While both are there the lists of either may judge, also those that the old anchors accept: who stays does
+ * so once more when the other one has gone. */
+static void test_who_stays_has_the_last_word(void **state)
+{
+	struct three t = three_come_in();
+
+	(void)issuers_share(issuers);
+	judge(list_by(&ca, DEVICE), NULL);
+	judge(NULL, NULL); /* the one that goes */
+	expect(&t, false, false, false);
+	assert_false(issuers_wait(issuers));
+	issuers_free(issuers);
+	assert_true(issuers_wait(issuers));
+	judge(list_by(&ca, DEVICE), NULL);
+	expect(&t, true, false, false);
+	assert_false(issuers_wait(issuers));
+	three_go(&t);
+	judge(NULL, NULL);
+}
+
 /* Serial numbers of all lengths, beside a search; those that a list does not have are not in it. */
 static void test_many_serials(void **state)
 {
@@ -394,6 +414,7 @@ int main(void)
 		cmocka_unit_test(test_an_issuer_that_comes_later),
 		cmocka_unit_test(test_held_and_given_back),
 		cmocka_unit_test(test_shared),
+		cmocka_unit_test(test_who_stays_has_the_last_word),
 		cmocka_unit_test(test_many_serials),
 		cmocka_unit_test(test_full),
 	};
