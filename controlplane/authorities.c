@@ -46,15 +46,24 @@ void authorities_free(struct authorities *a)
 	free(a);
 }
 
+/* With the lock. NULL: it is not there. */
+static X509 *find(const struct authorities *a, const uint8_t *der, size_t len)
+{
+	for (unsigned i = 0; i < AUTHORITIES_MAX; i++) {
+		const struct authority *one = &a->all[i];
+
+		if (one->certificate && one->len == len && memcmp(one->der, der, len) == 0)
+			return one->certificate;
+	}
+	return NULL;
+}
+
 X509 *authorities_find(struct authorities *a, const uint8_t *der, size_t len)
 {
-	X509 *found = NULL;
+	X509 *found;
 
 	pthread_mutex_lock(&a->lock);
-	for (unsigned i = 0; i < AUTHORITIES_MAX && !found; i++) {
-		if (a->all[i].certificate && a->all[i].len == len && memcmp(a->all[i].der, der, len) == 0)
-			found = a->all[i].certificate;
-	}
+	found = find(a, der, len);
 	if (found)
 		X509_up_ref(found);
 	pthread_mutex_unlock(&a->lock);
@@ -70,12 +79,14 @@ static bool has(const struct authorities *a, const X509 *one)
 	return false;
 }
 
+/* A client may show the same CA in other bytes each time (BER), which are never found: it must not fill up
+ * the room. */
 static void put(struct authorities *a, X509 *one)
 {
 	struct authority fresh = {.certificate = one};
 	int len = i2d_X509(one, &fresh.der);
 
-	if (len <= 0 || len > AUTHORITY_LEN_MAX) {
+	if (len <= 0 || len > AUTHORITY_LEN_MAX || find(a, fresh.der, (size_t)len)) {
 		OPENSSL_free(fresh.der);
 		return;
 	}

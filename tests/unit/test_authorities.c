@@ -94,6 +94,30 @@ static void test_room(void **state)
 	X509_free(first);
 }
 
+/* Bytes that are not DER are never found, and their certificate is read each time they are shown: it takes
+ * room once, and drives nobody out. */
+static void test_the_same_read_anew(void **state)
+{
+	struct authorities *a = authorities_new();
+	struct known one = known_new("CA", NULL), other = known_new("CA", NULL);
+
+	authorities_keep(a, other.subject.certificate);
+	authorities_keep(a, one.subject.certificate);
+	for (unsigned i = 0; i < 2 * AUTHORITIES_MAX; i++) {
+		const unsigned char *der = one.der;
+		X509 *again = d2i_X509(NULL, &der, (long)one.len);
+
+		assert_non_null(again);
+		authorities_keep(a, again);
+		X509_free(again);
+	}
+	expect(a, &one, one.subject.certificate);
+	expect(a, &other, other.subject.certificate);
+	authorities_free(a);
+	known_free(&one);
+	known_free(&other);
+}
+
 static void test_long_ones(void **state)
 {
 	static char comment[AUTHORITY_LEN_MAX + 1];
@@ -114,6 +138,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_found_by_bytes),
 		cmocka_unit_test(test_room),
+		cmocka_unit_test(test_the_same_read_anew),
 		cmocka_unit_test(test_long_ones),
 	};
 
