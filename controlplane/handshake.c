@@ -613,13 +613,13 @@ void handshake_free(struct handshake *h)
 	if (!h)
 		return;
 	wolfSSL_free(h->ssl);
-	tls_let_go(h->tls);
 	assembly_fini(&h->assembly);
 	flight_fini(&h->flight);
 	held_fini(&h->held);
 	free(h->proof);
 	free(h->ticket_proof);
 	client_certificate_free(h->certificate);
+	tls_let_go(h->tls); /* last: another thread may free it at once */
 	secret_wipe(h, sizeof *h);
 	free(h);
 }
