@@ -239,6 +239,58 @@ static void test_empty_certificate(void **state)
 	good_client();
 }
 
+/* A client with a PSK is asked for no certificate. It shows another device's good chain, which anybody can
+ * have overheard, with and without a CertificateVerify: no session comes of it. */
+static void test_unasked_certificate(void **state)
+{
+	for (unsigned with_verify = 0; with_verify < 2; with_verify++) {
+		struct caught certificate, verify;
+		struct meeting m;
+
+		begin_certificates(&m);
+		certificate = catch[THE_CERTIFICATE];
+		verify = catch[THE_VERIFY];
+		meeting_free(&m);
+		begin(&m, tls_certificates, &with_psk);
+		assert_int_equal(catches, 3);
+		assert_int_equal(catch[0].bytes[13 + 5], certificate.bytes[13 + 5]);
+		catch[0].bytes[13 + 5]++; /* message_seq */
+		inject(&m, CONTENT_HANDSHAKE, 0, certificate.bytes + 13, certificate.len - 13);
+		play(&m, 0);
+		if (with_verify)
+			inject(&m, CONTENT_HANDSHAKE, 0, verify.bytes + 13, verify.len - 13);
+		play(&m, 1);
+		play(&m, 2);
+		assert_int_equal(m.server, HANDSHAKE_FAILED);
+		meeting_free(&m);
+		begin(&m, tls_certificates, &with_psk);
+		play_all(&m);
+		expect_done(&m);
+	}
+}
+
+/* The certificate of one device, and a signature with the key of another. */
+static void test_another_key(void **state)
+{
+	static const char *const devices[] = {"device", "below-ca"};
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct peer_options o = with_certificate;
+		char certificate[160];
+		struct meeting m;
+
+		snprintf(certificate, sizeof certificate, "%s", pki_path(&pki, devices[i], "pem"));
+		o.certificate = certificate;
+		o.key = pki_path(&pki, devices[1 - i], "key");
+		meeting_new(&m, tls_certificates, &peer_wolfssl, &o);
+		assert_false(meeting_run(&m, 3));
+		assert_int_equal(m.server, HANDSHAKE_FAILED);
+		assert_int_equal(m.refusal.cause, REFUSED_NO_PROOF);
+		meeting_free(&m);
+	}
+	good_client();
+}
+
 /* ---- things in the clear that have no business there */
 
 static void test_plaintext_finished(void **state)
@@ -683,6 +735,8 @@ int main(void)
 		cmocka_unit_test(test_omissions),
 		cmocka_unit_test(test_certificate_skipped),
 		cmocka_unit_test(test_empty_certificate),
+		cmocka_unit_test(test_unasked_certificate),
+		cmocka_unit_test(test_another_key),
 		cmocka_unit_test(test_plaintext_finished),
 		cmocka_unit_test(test_noise_in_every_state),
 		cmocka_unit_test(test_fatal_alert),
