@@ -660,14 +660,14 @@ class OptionalStatus(OnlineStatus):
             self.assertComesIn(lambda: self.openssl(name), "urn:" + name)
         self.responder.stop()
         self.assertComesIn(lambda: self.openssl("late-0"), "urn:late-0")
-        self.responder = self.start_responder()
+        self.replace(self.start_responder)
 
     def test_A07_live_sessions_of_what_the_responder_says_later(self):
         """They end with the handshake for which it was asked."""
         self.assertTrue(self.wait_until(lambda: "alert" not in self.openssl("good"), 12))
         self.responder.stop()
         with self.live(self.openssl_command("late-1")) as late, self.live(self.openssl_command("late-2")) as other:
-            self.responder = self.start_responder(revoked=("revoked", "late-1"))
+            self.replace(lambda: self.start_responder(revoked=("revoked", "late-1")))
             self.assertLives(late)
             revoked = f"alert number {ALERTS['certificate_revoked']}"
             self.assertTrue(self.wait_until(lambda: revoked in self.openssl("late-1"), 12))
