@@ -255,36 +255,47 @@ static void open_refuse(struct record_op *op)
 	op->payload_len = 0;
 }
 
-/* Takes a record in unless its length is one that no record of this shape has. */
-static inline void open_take(struct group *g, struct growth *growth, struct record_op *op, struct shape shape)
+/* Not a record of this shape, by its lengths. */
+static inline bool misshapen(const struct record_op *op, uint32_t more, struct shape shape)
 {
-	uint32_t more = op->fragment_len - shape.least; /* wraps to what is too much */
-	uint32_t text = more + shape.least_text;
+	return __builtin_expect(more > shape.more, 0) || __builtin_expect(op->cid_len > RECORD_CID_MAX, 0) ||
+	       __builtin_expect(((more + shape.least_text) & shape.remainder) != 0, 0);
+}
 
-	if (__builtin_expect((more > shape.more) | ((text & shape.remainder) != 0) |
-				     (op->cid_len > RECORD_CID_MAX),
-			     0)) {
-		op->ok = false;
-		op->payload_len = 0;
-		op->payload_offset = 0;
-		return;
+/* Takes in the ops from `at` on that are of one protection, but for those whose length is one that no record
+ * of it has. Returns where it stops.
+ */
+static inline struct record_op *open_take(struct group *g, struct growth *growth, struct record_op *at,
+					  const struct record_op *end, struct shape shape)
+{
+	struct growth now = *growth;
+	uint8_t protection = at->protection;
+
+	for (; at != end && at->protection == protection; at++) {
+		uint32_t more = at->fragment_len - shape.least; /* wraps to what is too much */
+
+		if (misshapen(at, more, shape)) {
+			at->ok = false;
+			at->payload_len = 0;
+			at->payload_offset = 0;
+			continue;
+		}
+		group_add(g, &now, at, (more + shape.least_text + BLOCK - 1) / BLOCK);
 	}
-	group_add(g, growth, op, (text + BLOCK - 1) / BLOCK);
+	*growth = now;
+	return at;
 }
 
 void record_open_burst(struct record_crypto *crypto, struct record_op *ops, unsigned count)
 {
 	struct growth growth = {.protection = count ? ops[0].protection : 0};
+	struct record_op *end = ops + count;
 	struct group g;
 
 	always_assert(count <= RECORD_BURST_MAX);
-	for (unsigned i = 0; i < count;) {
-		uint8_t protection = ops[i].protection; /* mostly that of all */
-		struct shape shape = crypto->shape[protection];
-
-		growth.mixed |= protection ^ growth.protection;
-		for (; i < count && ops[i].protection == protection; i++)
-			open_take(&g, &growth, &ops[i], shape);
+	for (struct record_op *op = ops; op != end;) {
+		growth.mixed |= op->protection ^ growth.protection; /* mostly that of all */
+		op = open_take(&g, &growth, op, end, crypto->shape[op->protection]);
 	}
 	group_close(&g, &growth);
 	run(crypto, &g, true);
