@@ -192,20 +192,32 @@ INLINE void group_set_heads_cid(struct group *g, struct params params)
 	g->own.mac.q = quad_xor(g->own.head[g->own.head_first].q, g->key[0].q);
 }
 
-/* Takes the next records and says how many. */
-INLINE unsigned ccm_take(struct group *g, struct record_op **ops, unsigned count, struct record_op *idle,
-			 struct params params)
-{
-	struct taken taken = group_take(g, ops, count, idle, params);
+struct ccm_worker {
+	struct group groups[GROUPS];
+	union row tags[RECORD_BURST_MAX / GROUP];
+	uint8_t counters[DATA_MAX / BLOCK + 1]
+			[BLOCK]; /* the counter of A_1, A_2 ... at its place in the block */
+	struct record_op idle;   /* on the sink */
+	uint8_t sink[DATA_MAX + 4 * BLOCK];
+};
 
+/* Takes the records from `taken` on, as many as a group has or there are left. Returns how many are taken
+ * then.
+ */
+INLINE unsigned ccm_take(struct ccm_worker *w, struct group *g, struct record_op **ops, unsigned taken,
+			 unsigned count, struct params params)
+{
+	struct taken here = group_take(g, ops + taken, count - taken, &w->idle, params);
+
+	g->tag_end = &w->tags[taken / GROUP];
 	g->own.head_next = 0;
 	g->own.head_even = true;
 	g->own.head_first = 2;
-	if (taken.cid_most != 0) {
-		g->own.head_first = taken.cid_least == 7 && taken.cid_most == 7;
+	if (here.cid_most != 0) {
+		g->own.head_first = here.cid_least == 7 && here.cid_most == 7;
 		group_set_heads_cid(g, params);
 	}
-	return taken.count;
+	return taken + here.count;
 }
 
 /* ---- Steps ---- */
@@ -254,7 +266,7 @@ INLINE void step_head(struct group *g, unsigned index, unsigned rounds)
 
 INLINE void step_last(struct group *g, unsigned rounds)
 {
-	g->tag.q = quad_aesenclast(rounds_mac(g, rounds), g->tag.q);
+	g->tag_end->q = quad_aesenclast(rounds_mac(g, rounds), g->tag.q);
 }
 
 /* step_last(), and in its gaps the keys of the group that comes next: round by round, as either waits for its
@@ -272,21 +284,26 @@ INLINE void step_last_expand(struct group *g, struct group *next, struct params 
 		mac = quad_aesenc(mac, g->key[r].q);
 		e = expand_round(next, e, first + r - 1, params);
 	}
-	g->tag.q = quad_aesenclast(mac, g->tag.q);
+	g->tag_end->q = quad_aesenclast(mac, g->tag.q);
 	for (unsigned r = first + params.rounds - 1; r <= params.rounds; r++)
 		e = expand_round(next, e, r, params);
 	expand_end(next, params);
 }
 
 /* The last round of register v of a whole block; returns its MAC state. */
-INLINE vec whole_end(const struct group *g, uint8_t *const *data, unsigned v, vec counter, vec mac,
-		     size_t offset, struct params params)
+INLINE vec whole_end(const struct group *g, unsigned v, vec counter, vec mac, size_t offset,
+		     struct params params)
 {
-	vec in = vec_load_lanes((const uint8_t *const *)data + v * LANES, offset);
-	vec out = vec_aesenclast(counter, vec_xor(in, g->key[params.rounds].v[v]));
-	vec plain = params.seal ? in : out;
+	uint8_t *data[LANES];
+	vec in;
+	vec out;
+	vec plain;
 
-	vec_store_lanes(data + v * LANES, offset, out);
+	memcpy(data, g->data + v * LANES, sizeof data);
+	in = vec_load_lanes((const uint8_t *const *)data, offset);
+	out = vec_aesenclast(counter, vec_xor(in, g->key[params.rounds].v[v]));
+	plain = params.seal ? in : out;
+	vec_store_lanes(data, offset, out);
 	return vec_aesenclast(mac, vec_xor(plain, g->key[params.rounds + 1].v[v]));
 }
 
@@ -296,19 +313,17 @@ INLINE void step_whole(struct group *g, const uint8_t (*counters)[BLOCK], unsign
 		       struct params params)
 {
 	size_t offset = (size_t)g->block * BLOCK;
-	uint8_t *data[GROUP];
 	struct quad mac = g->own.mac.q;
 
-	memcpy(data, g->data, sizeof data);
 	for (unsigned i = 0; i < blocks; i++, offset += BLOCK) {
 		vec count = vec_broadcast(counters[i]);
 		struct quad counter = quad_xor(g->counter.q, (struct quad){count, count, count, count});
 
 		rounds_both(g, &counter, &mac, params.rounds);
-		mac.a = whole_end(g, data, 0, counter.a, mac.a, offset, params);
-		mac.b = whole_end(g, data, 1, counter.b, mac.b, offset, params);
-		mac.c = whole_end(g, data, 2, counter.c, mac.c, offset, params);
-		mac.d = whole_end(g, data, 3, counter.d, mac.d, offset, params);
+		mac.a = whole_end(g, 0, counter.a, mac.a, offset, params);
+		mac.b = whole_end(g, 1, counter.b, mac.b, offset, params);
+		mac.c = whole_end(g, 2, counter.c, mac.c, offset, params);
+		mac.d = whole_end(g, 3, counter.d, mac.d, offset, params);
 	}
 	g->own.mac.q = mac;
 	g->block += blocks;
@@ -347,14 +362,6 @@ INLINE void step_masked(struct group *g, const uint8_t *counter_be, struct param
 	g->block++;
 }
 
-struct ccm_worker {
-	struct group groups[GROUPS];
-	uint8_t counters[DATA_MAX / BLOCK + 1]
-			[BLOCK]; /* the counter of A_1, A_2 ... at its place in the block */
-	struct record_op idle;   /* on the sink */
-	uint8_t sink[DATA_MAX + 4 * BLOCK];
-};
-
 /* The next step of a group but its last. Of long records RUN blocks at a time, which saves loads; of short
  * ones one, so that two groups are well mixed.
  */
@@ -382,32 +389,65 @@ INLINE bool group_is_at_last(const struct group *g)
 	return g->own.head_next == HEAD_MAX && g->block == g->blocks;
 }
 
+INLINE bool group_is_at_whole(const struct group *g)
+{
+	return g->own.head_next == HEAD_MAX && g->block < g->whole_blocks;
+}
+
+/* The rest of the whole blocks that both groups have, a step of each in turn. */
+INLINE void groups_step_whole(const struct ccm_worker *w, struct group *one, struct group *other,
+			      struct params params)
+{
+	unsigned left = one->whole_blocks - one->block;
+	unsigned left_other = other->whole_blocks - other->block;
+	struct group *turns[2] = {one, other};
+
+	left = left_other < left ? left_other : left;
+	for (; left >= 2 * RUN; left -= RUN) {
+#pragma GCC unroll 1
+		for (unsigned turn = 0; turn < 2; turn++)
+			step_whole(turns[turn], w->counters + turns[turn]->block, RUN, params);
+	}
+	for (; left > 0; left--) {
+#pragma GCC unroll 1
+		for (unsigned turn = 0; turn < 2; turn++)
+			step_whole(turns[turn], w->counters + turns[turn]->block, 1, params);
+	}
+}
+
 /* Two groups are stepped in turn. When one comes to its last step, its successor's keys are expanded in it.
+ * Its tags are looked at when the next one ends: by then they are there.
  */
 INLINE void ccm_burst(struct ccm_worker *w, struct record_op **ops, unsigned count, struct params params)
 {
 	struct group *running[2] = {&w->groups[0], NULL};
 	struct group *spare = &w->groups[2];
-	unsigned taken = ccm_take(running[0], ops, count, &w->idle, params);
+	unsigned taken = ccm_take(w, running[0], ops, 0, count, params);
+	unsigned ended = count; /* the first record of the group that came to its end last */
 
 	if (taken < count) {
 		running[1] = &w->groups[1];
-		taken += ccm_take(running[1], ops + taken, count - taken, &w->idle, params);
+		taken = ccm_take(w, running[1], ops, taken, count, params);
 		expand_two(running[0], running[1], params);
 	} else {
 		expand(running[0], params);
 	}
 	for (unsigned turn = 0; running[0] || running[1]; turn ^= 1) {
 		struct group *g = running[turn];
+		unsigned first;
 
 		if (!g)
 			continue;
 		if (!group_is_at_last(g)) {
-			group_step(w, g, params);
+			if (group_is_at_whole(g) && running[turn ^ 1] && group_is_at_whole(running[turn ^ 1]))
+				groups_step_whole(w, g, running[turn ^ 1], params);
+			else
+				group_step(w, g, params);
 			continue;
 		}
+		first = (unsigned)(g->tag_end - w->tags) * GROUP;
 		if (taken < count) {
-			taken += ccm_take(spare, ops + taken, count - taken, &w->idle, params);
+			taken = ccm_take(w, spare, ops, taken, count, params);
 			step_last_expand(g, spare, params);
 			running[turn] = spare;
 			spare = g;
@@ -415,8 +455,12 @@ INLINE void ccm_burst(struct ccm_worker *w, struct record_op **ops, unsigned cou
 			step_last(g, params.rounds);
 			running[turn] = NULL;
 		}
-		group_finish(g, params);
+		group_end(g, params);
+		if (ended < count)
+			tags_judge(w->tags, ended, ops, count, params);
+		ended = first;
 	}
+	tags_judge(w->tags, ended, ops, count, params);
 	for (unsigned i = 0; i < GROUPS && i * GROUP < count; i++)
 		keys_wipe(&w->groups[i], params.rounds);
 }

@@ -394,31 +394,35 @@ INLINE void step_last(struct group *g, struct group *next, enum pending pending,
 	if (next)
 		expand_end(next, params);
 	for (unsigned v = 0; v < VECS; v++)
-		g->tag.v[v] = vec_xor(g->tag.v[v], vec_reverse(g->own.hash.v[v]));
+		g->tag_end->v[v] = vec_xor(g->tag.v[v], vec_reverse(g->own.hash.v[v]));
 }
 
 struct gcm_worker {
 	struct group groups[GROUPS];
+	union row tags[RECORD_BURST_MAX / GROUP];
 	uint8_t counters[DATA_MAX / BLOCK + 2][BLOCK]; /* 1 for J_0, 2 for the first payload block ... */
 	struct record_op idle;                         /* on the sink */
 	uint8_t sink[DATA_MAX + 4 * BLOCK];
 };
 
-/* Takes the next records and says how many. */
-INLINE unsigned gcm_take(struct gcm_worker *w, struct group *g, struct record_op **ops, unsigned count,
-			 struct params params)
+/* Takes the records from `taken` on, as many as a group has or there are left. Returns how many are taken
+ * then.
+ */
+INLINE unsigned gcm_take(struct gcm_worker *w, struct group *g, struct record_op **ops, unsigned taken,
+			 unsigned count, struct params params)
 {
-	struct taken taken = group_take(g, ops, count, &w->idle, params);
-	bool cid7 = taken.cid_least == 7 && taken.cid_most == 7;
+	struct taken here = group_take(g, ops + taken, count - taken, &w->idle, params);
+	bool cid7 = here.cid_least == 7 && here.cid_most == 7;
 
-	g->own.second_aad = taken.cid_most > 0;
-	g->own.third_aad = taken.cid_most > 0 && !cid7;
+	g->tag_end = &w->tags[taken / GROUP];
+	g->own.second_aad = here.cid_most > 0;
+	g->own.third_aad = here.cid_most > 0 && !cid7;
 	g->own.pairs = g->own.second_aad || g->whole_blocks >= 2;
 	if (g->own.third_aad)
 		group_set_aad_any(g, params);
 	for (unsigned v = 0; cid7 && v < VECS; v++)
 		group_set_aad_cid7(g, v, params);
-	return taken.count;
+	return taken + here.count;
 }
 
 /* The AAD becomes what is pending. */
@@ -478,12 +482,15 @@ INLINE void powers_wipe(struct group *g)
 	__asm__ __volatile__("" : : "r"(g) : "memory");
 }
 
-/* Group after group; in the last step of one the keys of the next are expanded. */
+/* Group after group; in the last step of one the keys of the next are expanded. Its tags are looked at when
+ * the next one has come to its end.
+ */
 INLINE void gcm_burst(struct gcm_worker *w, struct record_op **ops, unsigned count, struct params params)
 {
 	struct group *g = &w->groups[0];
 	struct group *other = &w->groups[1];
-	unsigned taken = gcm_take(w, g, ops, count, params);
+	unsigned taken = gcm_take(w, g, ops, 0, count, params);
+	unsigned first = 0; /* record of the group that is stepped */
 
 	expand(g, params);
 	for (struct group *next = g; next; g = next) {
@@ -491,7 +498,7 @@ INLINE void gcm_burst(struct gcm_worker *w, struct record_op **ops, unsigned cou
 
 		next = taken < count ? other : NULL;
 		if (next)
-			taken += gcm_take(w, next, ops + taken, count - taken, params);
+			taken = gcm_take(w, next, ops, taken, count, params);
 		if (next && pending == PAIR)
 			step_last(g, next, PAIR, params);
 		else if (next)
@@ -500,9 +507,13 @@ INLINE void gcm_burst(struct gcm_worker *w, struct record_op **ops, unsigned cou
 			step_last(g, NULL, PAIR, params);
 		else
 			step_last(g, NULL, ONE, params);
-		group_finish(g, params);
+		group_end(g, params);
+		if (first > 0)
+			tags_judge(w->tags, first - GROUP, ops, count, params);
+		first += GROUP;
 		other = g;
 	}
+	tags_judge(w->tags, first - GROUP, ops, count, params);
 	for (unsigned i = 0; i < GROUPS && i * GROUP < count; i++) {
 		keys_wipe(&w->groups[i], params.rounds);
 		powers_wipe(&w->groups[i]);

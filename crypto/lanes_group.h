@@ -28,7 +28,8 @@ struct params {
 struct group {
 	union row key[ROUNDS_MAX + 2]; /* [rounds + 1] is key[rounds] ^ key[0] */
 	union row counter;             /* the first counter block, its count 0, ^ key[0] */
-	union row tag;                 /* received tag or 0; at the end ^ what it ought to be */
+	union row tag;                 /* received tag or 0 */
+	union row *tag_end;            /* where it goes ^ what it ought to be: see tags_judge() */
 	union row tail;                /* partial blocks */
 	union row len16; /* payload length in every 16 bits of a lane: when there are partial blocks */
 	struct own own;
@@ -53,6 +54,8 @@ static_assert(offsetof(struct record_op, fragment_len) - offsetof(struct record_
 			      OP_CID_LEN &&
 		      offsetof(struct record_op, type) - offsetof(struct record_op, epoch_seq) == OP_TYPE,
 	      "the heads are shuffled together from these");
+static_assert(offsetof(struct record_op, payload_len) - offsetof(struct record_op, payload_offset) == 2,
+	      "both are written at once");
 
 /* By direction: open takes the length from fragment_len, seal from payload_len. */
 #define LENGTH_AND_CID(at_len)                                                                               \
@@ -380,44 +383,72 @@ INLINE void group_places(struct group *g, uint8_t *at[GROUP], struct params para
 	}
 }
 
-INLINE void lane_finish_seal(struct group *g, unsigned lane, struct params params)
+/* The group's last act of its own. */
+INLINE void group_end(struct group *g, struct params params)
 {
-	struct record_op *op = g->op[lane];
-	uint8_t *tag = g->data[lane] + op->payload_len;
+	if (g->blocks > g->whole_blocks)
+		group_store_tails(g, params);
+}
 
-	store64(tag, g->tag.half[lane][0]);
+/* ---- Verdicts ---- */
+
+INLINE void lane_finish_seal(struct record_op *op, const uint64_t tag[2], struct params params)
+{
+	uint8_t *at = op->fragment + EXPLICIT + op->payload_len;
+
+	store64(at, tag[0]);
 	if (params.tag_len == BLOCK)
-		store64(tag + 8, g->tag.half[lane][1]);
+		store64(at + 8, tag[1]);
 	op->fragment_len = (uint16_t)(EXPLICIT + op->payload_len + params.tag_len);
 	op->ok = true;
 }
 
-/* A record that fails keeps its plaintext for the moment: the record layer wipes it. Good: two bits of each
- * lane, set where eight bytes of the tag are as they should be.
- */
-INLINE void lane_finish_open(struct group *g, unsigned lane, unsigned good, struct params params)
+/* A record that fails keeps its plaintext for the moment: the record layer wipes it. */
+INLINE void lane_finish_open(struct record_op *op, uint8_t good, struct params params)
 {
-	struct record_op *op = g->op[lane];
+	const uint32_t less = EXPLICIT + params.tag_len;
+	uint32_t offset_and_len = (op->fragment_len - less) << 16 | EXPLICIT;
 
-	op->payload_len = (uint16_t)lane_len(g, lane, params);
-	op->payload_offset = EXPLICIT;
-	if (params.tag_len == BLOCK)
-		good &= good >> 1;
-	op->ok = good >> 2 * lane % (2 * LANES) & 1;
+	memcpy((uint8_t *)op + offsetof(struct record_op, payload_offset), &offset_and_len,
+	       sizeof offset_and_len);
+	__asm__("" : "+r"(good)); /* or GCC makes it a bit in memory, after it has been stored */
+	op->ok = good;
 }
 
-INLINE void group_finish(struct group *g, struct params params)
+INLINE void lane_finish(struct record_op *op, const uint64_t tag[2], unsigned good, struct params params)
 {
-	if (g->blocks > g->whole_blocks)
-		group_store_tails(g, params);
-	for (unsigned v = 0; v < VECS; v++) {
-		unsigned good = vec_zeros64(g->tag.v[v]);
+	if (params.seal)
+		lane_finish_seal(op, tag, params);
+	else
+		lane_finish_open(op, (uint8_t)good, params);
+}
 
-		for (unsigned lane = v * LANES; lane < (v + 1) * LANES; lane++) {
-			if (params.seal)
-				lane_finish_seal(g, lane, params);
-			else
-				lane_finish_open(g, lane, good, params);
-		}
+/* Two bits of each lane, the first lane's lowest, set where eight bytes of the tag are as they should be. */
+INLINE unsigned row_zeros(const union row *tag)
+{
+	unsigned zeros = 0;
+
+	for (unsigned v = 0; v < VECS; v++)
+		zeros |= vec_zeros64(tag->v[v]) << 2 * LANES * v;
+	return zeros;
+}
+
+/* What the tags of a group say of its records: those from `first` on. */
+INLINE void tags_judge(const union row *tags, unsigned first, struct record_op *const *ops, unsigned count,
+		       struct params params)
+{
+	const union row *tag = &tags[first / GROUP];
+	unsigned good = params.seal ? 0 : row_zeros(tag);
+
+	if (params.tag_len == BLOCK)
+		good &= good >> 1;
+	ops += first;
+	if (count - first >= GROUP) {
+#pragma GCC unroll 16
+		for (unsigned lane = 0; lane < GROUP; lane++)
+			lane_finish(ops[lane], tag->half[lane], good >> 2 * lane & 1, params);
+		return;
 	}
+	for (unsigned lane = 0; lane < count - first; lane++)
+		lane_finish(ops[lane], tag->half[lane], good >> 2 * lane & 1, params);
 }
