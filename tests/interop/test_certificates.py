@@ -9,19 +9,19 @@ import subprocess
 import threading
 import time
 
-import admin
 import authority
 import clients
 import lab
 from authority import DAY, issue, usage
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from test_application import BUILD, Application, Attached, sluice
 
 ALERTS = {"bad_certificate": 42, "unsupported_certificate": 43, "certificate_revoked": 44, "certificate_expired": 45,
           "certificate_unknown": 46, "unknown_ca": 48, "access_denied": 49, "internal_error": 80}
+SOON_S = 5.0  # what takes two seconds and less, on a machine that is busy, too
 SUITE = "ECDHE-ECDSA-AES128-CCM8"
 GNUTLS = "NONE:+VERS-DTLS1.2:+ECDHE-ECDSA:+AES-128-CCM-8:+AEAD:+COMP-NULL:+SIGN-ALL:+GROUP-ALL"
 
@@ -135,11 +135,11 @@ class Fleet(Attached):
             return mark in process.log.read()
         self.assertTrue(self.wait_until(echoed, 3))
 
-    def assertEnds(self, process, seconds, reason="certificate revoked"):
+    def assertEnds(self, process, seconds=SOON_S, reason="certificate revoked"):
         """By close_notify, whereupon both clients leave of themselves."""
         self.assertTrue(self.wait_until(lambda: self.reason_of(process), seconds))
         self.assertEqual(self.reason_of(process), reason)
-        self.assertEqual(process.wait(5), 0)
+        self.assertEqual(process.wait(SOON_S), 0)
         self.assertNotIn("alert", process.log.seek(0) or process.log.read().decode(errors="replace").lower())
 
     # -- what must come of it
@@ -372,200 +372,6 @@ class RawKeys(Fleet):
                        self.identifier("short-128", 128))
 
 
-class Lists(Fleet):
-    """Files that change while the gateway runs."""
-
-    @classmethod
-    def prepare(cls):
-        keep, f = cls.files.keep, cls.files
-        cls.root = keep("root", issue("Root", ca=True))
-        cls.middle = issue("Issuing CA", cls.root, ca=True)
-        cls.pairs = {"good": keep("good", issue("good", cls.root, names=[uri("urn:good")]))}
-        cls.pairs["device"] = keep("device", issue("device", cls.root, names=[uri("urn:device")]))
-        cls.pairs["below"] = keep("below", issue("below", cls.middle, names=[uri("urn:below")]), [cls.middle])
-        cls.revoke()
-        cls.revoke(issuer=cls.middle, name="middle.crl", der=True)
-        cls.tls = {"trust_anchors": f("root.pem"), "crls": [f("root.crl"), f("middle.crl")]}
-
-    @classmethod
-    def revoke(cls, *names, issuer=None, name="root.crl", der=False, **options):
-        issued = authority.crl(issuer or cls.root, [cls.pairs.get(n, cls.middle)[0] for n in names], **options)
-        encoding = serialization.Encoding.DER if der else serialization.Encoding.PEM
-        cls.files.write(name, issued.public_bytes(encoding))
-
-    def check_good(self):
-        self.assertComesIn(lambda: self.openssl("good"), "urn:good")
-
-    def read_anew(self, change, words="was read anew", seconds=2.5):
-        """Within two seconds, while handshakes go on."""
-        log = len(self.lab.gateway.output(100000))
-        change()
-        self.assertTrue(self.wait_until(lambda: words in self.lab.gateway.output(100000)[log:], seconds))
-
-    def ended(self):
-        """As the counters have it."""
-        return admin.Admin(self.lab.admin_path).total("sluice_sessions_down_total", reason="revoked")
-
-
-class RevocationLists(Lists):
-    def test_A07_live_sessions_of_a_revoked_certificate_end(self):
-        for command in (self.openssl_command, self.gnutls_command):
-            with self.subTest(client=command.__name__), self.live(command("good")) as good, \
-                    self.live(command("device")) as device, self.live(command("device")) as another:
-                for process in (good, device, another):
-                    self.assertLives(process)
-                ended, log = self.ended(), len(self.lab.gateway.output(100000))
-                self.read_anew(lambda: self.revoke("device"))
-                self.assertEnds(device, 1.0)
-                self.assertEnds(another, 1.0)
-                self.assertLives(good)
-                self.assertEqual(self.ended(), ended + 2)
-                said = self.lab.gateway.output(100000)[log:]
-                self.assertIn("2 live sessions came in with certificates that are revoked", said)
-                self.assertIn('down: certificate "urn:device", certificate revoked', said)
-                self.assertTurnedAway(lambda: self.openssl("device"), "certificate_revoked", "has been revoked")
-                self.read_anew(self.revoke)
-                self.assertComesIn(lambda: self.openssl("device"), "urn:device")
-                self.assertLives(good)
-
-    def test_A07_live_sessions_below_a_revoked_ca_end(self):
-        with self.live(self.openssl_command("good")) as good, self.live(self.openssl_command("below")) as below:
-            self.read_anew(lambda: self.revoke("device"))
-            self.read_anew(lambda: self.revoke("the CA"))
-            self.assertEnds(below, 1.0)
-            self.assertLives(good)
-            self.read_anew(self.revoke)
-        with self.live(self.openssl_command("below")) as below:
-            self.read_anew(lambda: self.revoke("below", issuer=self.middle, name="middle.crl", der=True))
-            self.assertEnds(below, 1.0)
-            self.read_anew(lambda: self.revoke(issuer=self.middle, name="middle.crl", der=True))
-        self.check_good()
-
-    def test_A07_live_sessions_from_before_the_anchors_were_replaced_end(self):
-        stranger = issue("New root", ca=True)
-        with self.live(self.openssl_command("below")) as below, self.live(self.openssl_command("device")) as device:
-            self.read_anew(lambda: self.files.write("root.pem", authority.pem(self.root[0]) + authority.pem(stranger[0])),
-                           "trust anchors have been read anew", 4)
-            self.check_good()
-            time.sleep(2.0)  # the old ones are gone
-            self.read_anew(lambda: self.revoke("below", issuer=self.middle, name="middle.crl", der=True))
-            self.assertEnds(below, 1.0)
-            self.read_anew(lambda: self.revoke("device"))
-            self.assertEnds(device, 1.0)
-            self.read_anew(self.revoke)
-            self.read_anew(lambda: self.revoke(issuer=self.middle, name="middle.crl", der=True))
-        self.check_good()
-
-    def test_A07_live_sessions_outlive_lists_that_are_forged_or_gone_or_expired(self):
-        stranger = ec.generate_private_key(ec.SECP256R1())
-        with self.live(self.openssl_command("below")) as below, self.live(self.openssl_command("device")) as device:
-            for change, words in (
-                    (lambda: self.revoke("below", issuer=self.middle, name="middle.crl", signer=stranger),
-                     "was read anew"),  # whose key it should be is known below the anchors alone
-                    (lambda: self.revoke("device", signer=stranger), "cannot be used"),
-                    (lambda: os.unlink(self.files("root.crl")), "cannot be used"),
-                    (lambda: self.revoke(start=-10 * DAY), "has expired")):
-                self.read_anew(change, words)
-                time.sleep(1.0)
-                self.assertLives(below)
-                self.assertLives(device)
-            self.read_anew(lambda: self.revoke("device", start=-10 * DAY))  # it still names whom it names
-            self.assertEnds(device, 1.0)
-            self.assertLives(below)
-            self.read_anew(self.revoke)
-            self.read_anew(lambda: self.revoke(issuer=self.middle, name="middle.crl", der=True))
-        self.check_good()
-
-    def test_A07_revoked_and_back(self):
-        for attempt in (self.openssl, self.gnutls):
-            with self.subTest(client=attempt.__name__):
-                self.assertComesIn(lambda: attempt("device"), "urn:device")
-                self.read_anew(lambda: self.revoke("device"))
-                self.assertTurnedAway(lambda: attempt("device"), "certificate_revoked",
-                                      "the client's certificate has been revoked")
-                self.read_anew(self.revoke)
-                self.assertComesIn(lambda: attempt("device"), "urn:device")
-
-    def test_A07_by_a_ca_below_and_the_ca_itself(self):
-        self.assertComesIn(lambda: self.openssl("below"), "urn:below")
-        self.read_anew(lambda: self.revoke("below", issuer=self.middle, name="middle.crl", der=True))
-        self.assertTurnedAway(lambda: self.openssl("below"), "certificate_revoked", "has been revoked")
-        self.read_anew(lambda: self.revoke(issuer=self.middle, name="middle.crl", der=True))
-        self.assertComesIn(lambda: self.openssl("below"), "urn:below")
-        self.read_anew(lambda: self.revoke("the CA"))
-        self.assertTurnedAway(lambda: self.openssl("below"), "certificate_revoked",
-                              "a CA in the client's certificate chain has been revoked")
-        self.read_anew(self.revoke)
-
-    def test_A07_a_broken_list_keeps_the_one_before(self):
-        self.read_anew(lambda: self.revoke("device"))
-        for change in (lambda: self.files.write("root.crl", b"no list"),
-                       lambda: os.unlink(self.files("root.crl")),
-                       lambda: self.revoke(signer=ec.generate_private_key(ec.SECP256R1()))):
-            self.read_anew(change, "cannot be used")
-            self.assertTurnedAway(lambda: self.openssl("device"), "certificate_revoked", "has been revoked")
-        self.read_anew(self.revoke)
-        self.assertComesIn(lambda: self.openssl("device"), "urn:device")
-
-    def test_A07_an_expired_list_refuses_all_that_it_speaks_about(self):
-        self.check_good()
-        self.read_anew(lambda: self.revoke(start=-10 * DAY), "has expired; devices that it speaks about are refused")
-        output = self.openssl("device")
-        self.assertIn(f"alert number {ALERTS['certificate_unknown']}", output)
-        self.read_anew(self.revoke)
-        self.check_good()
-
-
-class RevokedSessionsKept(Lists):
-    policy = {"credential_removed": "keep"}
-
-    @classmethod
-    def prepare(cls):
-        super().prepare()
-        cls.tls.update(cls.policy)
-
-    def test_A07_live_sessions_stay(self):
-        with self.live(self.openssl_command("device")) as device:
-            self.read_anew(lambda: self.revoke("device"))
-            self.assertTurnedAway(lambda: self.openssl("device"), "certificate_revoked", "has been revoked")
-            time.sleep(1.0)
-            self.assertLives(device)
-        self.read_anew(self.revoke)
-
-
-class RevokedSessionsSpread(RevokedSessionsKept):
-    policy = {"credential_removed": "rehandshake", "rehandshake_s": 4}
-
-    def test_A07_live_sessions_stay(self):
-        """For a while, and end one after the other."""
-        with contextlib.ExitStack() as stack:
-            all = [stack.enter_context(self.live(self.openssl_command("device"))) for _ in range(4)]
-            start = time.monotonic()
-            self.read_anew(lambda: self.revoke("device"))
-            self.assertTrue(self.wait_until(lambda: any(map(self.reason_of, all)), 6))
-            self.assertFalse(all[-1].poll() is not None or all[-2].poll() is not None)
-            for process in all:
-                self.assertEnds(process, 7.0)
-            self.assertGreater(time.monotonic() - start, 2.0)
-        self.check_good()
-        self.read_anew(self.revoke)
-
-
-class ExpiredListsUsed(Lists):
-    """The other policy. Only what differs."""
-
-    @classmethod
-    def prepare(cls):
-        super().prepare()
-        cls.tls["expired_crl"] = "use"
-
-    def test_A07_an_expired_list_refuses_all_that_it_speaks_about(self):
-        self.read_anew(lambda: self.revoke("device", start=-10 * DAY), "has expired; it is used all the same")
-        self.assertTurnedAway(lambda: self.openssl("device"), "certificate_revoked", "has been revoked")
-        self.read_anew(self.revoke)
-        self.assertComesIn(lambda: self.openssl("device"), "urn:device")
-
-
 class OnlineStatus(Fleet):
     """OCSP (RFC 6960): devices' certificates checked without anybody else waiting, our own stapled."""
 
@@ -671,7 +477,7 @@ class OptionalStatus(OnlineStatus):
             self.assertLives(late)
             revoked = f"alert number {ALERTS['certificate_revoked']}"
             self.assertTrue(self.wait_until(lambda: revoked in self.openssl("late-1"), 12))
-            self.assertEnds(late, 1.0)
+            self.assertEnds(late)
             self.assertLives(other)
         self.replace(self.start_responder)
         self.check_good()
@@ -706,7 +512,7 @@ class Stapling(OnlineStatus):
         # and it is kept while the responder is away
         self.responder.stop()
         self.assertIn("Cert Status: good", self.status())
-        self.responder = self.start_responder()
+        self.replace(self.start_responder)
 
 
 class NothingToStaple(Stapling):
