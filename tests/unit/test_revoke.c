@@ -430,6 +430,18 @@ static void lists_that_change_all_the_time(void **state)
 	expect_ended(7);
 }
 
+/* The round has passed some of those whom a second list then names. */
+static void a_list_that_changes_during_the_round(void **state)
+{
+	fill();
+	version++;
+	(void)turn_after(POLL_NS);
+	assert_in_range(asked, 1, SLOTS);
+	revoke_every(5);
+	(void)turns_until_idle();
+	expect_ended(5);
+}
+
 static void sessions_that_go_meanwhile(void **state)
 {
 	uint32_t slot = 0;
@@ -550,6 +562,7 @@ int main(void)
 		TEST(with_keep_nothing_ends),
 		TEST(with_rehandshake_they_end_one_by_one),
 		TEST(lists_that_change_all_the_time),
+		TEST(a_list_that_changes_during_the_round),
 		TEST(sessions_that_go_meanwhile),
 		TEST(revoked_before_it_is_established),
 		TEST(refused_as_revoked),
