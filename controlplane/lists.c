@@ -203,6 +203,8 @@ static bool list_all(struct reading *r)
 
 	r->listings = calloc((size_t)count, sizeof(struct listing *));
 	for (int i = 0; r->listings && i < count; i++) {
+		/* libcrypto does so at the first look-up: a long list would hold up all handshakes. */
+		sk_X509_REVOKED_sort(X509_CRL_get_REVOKED(sk_X509_CRL_value(r->lists, i)));
 		r->listings[i] = listing_new(sk_X509_CRL_value(r->lists, i));
 		if (!r->listings[i])
 			return false;

@@ -30,11 +30,13 @@ static char directory[] = "/tmp/sluice-lists-XXXXXX";
 
 /* Memory that runs out while lists are published: so many calls fail. */
 static _Atomic int failures;
+static _Atomic int unsorted; /* lists that a handshake would have to sort */
 int __real_X509_STORE_add_crl(X509_STORE *store, X509_CRL *crl);
 int __wrap_X509_STORE_add_crl(X509_STORE *store, X509_CRL *crl);
 
 int __wrap_X509_STORE_add_crl(X509_STORE *store, X509_CRL *crl)
 {
+	unsorted += !sk_X509_REVOKED_is_sorted(X509_CRL_get_REVOKED(crl));
 	if (failures > 0) {
 		failures--;
 		return 0;
@@ -216,6 +218,7 @@ static void test_changes(void **state)
 	write_list("root", &root, 0, DAY_S, 0);
 	assert_true(becomes(&bad, NULL));
 	assert_string_equal(verdict_on(&below), "certificate_revoked");
+	assert_int_equal(unsorted, 0);
 	lists_free(l);
 	trust_free(trust);
 	trust = trust_new(path("anchors"), (char[256]){0}, 256);
