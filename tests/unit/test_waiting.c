@@ -117,7 +117,7 @@ static void test_unknown_waits_too(void **state)
 	struct tls *t = new_tls(&store);
 	struct peer_options unknown = client("device-2"), wrong_key = client("device-1");
 	struct peer_options *options[] = {&unknown, &wrong_key};
-	unsigned from_server[2], finds[2];
+	unsigned from_server[2], finds[2], before;
 
 	wrong_key.psk = wrong;
 	for (int i = 0; i < 2; i++) {
@@ -126,10 +126,11 @@ static void test_unknown_waits_too(void **state)
 		store = (struct late_store){.answer = -EAGAIN};
 		start(&m, t, options[i], false);
 		store.answer = 1;
+		before = m.from_server; /* where the machine is slow, its client repeats its flights */
 		meeting_continue(&m);
 		assert_int_equal(m.server, HANDSHAKE_GOES_ON);
 		assert_null(m.refusal.text[0] ? m.refusal.text : NULL);
-		from_server[i] = m.from_server;
+		from_server[i] = m.from_server - before;
 		finds[i] = store.finds;
 		assert_false(meeting_run(&m, 4));
 		assert_int_equal(m.server, HANDSHAKE_FAILED);
