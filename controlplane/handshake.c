@@ -7,9 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/evp.h>
+
 #include "controlplane/client_certificate.h"
 #include "controlplane/keys.h"
 #include "crypto/secret.h"
+#include "crypto/sha256.h"
 
 enum {
 	IP_UDP_V4 = 20 + 8,
@@ -503,6 +506,25 @@ static int export_cid(struct handshake *h, struct session_install *out)
 	return 0;
 }
 
+/* The same in every process. A digest that cannot be made is nobody's. */
+static uint64_t holder_of(const struct tls *tls, const struct proof *proof)
+{
+	uint8_t text[TENANT_MAX + 2 + CREDENTIAL_ID_MAX], digest[SHA256_LEN];
+	size_t tenant_len = strlen(tls->tenant);
+	unsigned digest_len = sizeof digest;
+	uint64_t holder;
+
+	if (!proof || proof->credential == SLUICE_CREDENTIAL_NONE)
+		return 0;
+	memcpy(text, tls->tenant, tenant_len + 1);
+	text[tenant_len + 1] = proof->credential;
+	memcpy(text + tenant_len + 2, proof->id, proof->id_len);
+	if (!EVP_Digest(text, tenant_len + 2 + proof->id_len, digest, &digest_len, EVP_sha256(), NULL))
+		return 0;
+	memcpy(&holder, digest, sizeof holder);
+	return holder;
+}
+
 int handshake_install(struct handshake *h, struct session_install *out)
 {
 	int ret;
@@ -512,6 +534,7 @@ int handshake_install(struct handshake *h, struct session_install *out)
 		return -EINVAL;
 	out->ref = h->start.ref;
 	out->path = h->start.path;
+	out->holder = holder_of(h->tls, h->proof);
 	out->epoch = 1;
 	out->rx_highest = h->rx_finished + 1;
 	out->tx_seq_next = h->tx_epoch1_next;

@@ -98,7 +98,7 @@ static void mail_install(struct worker *w, const void *body, uint32_t len, uint6
 	}
 	pending_remove(w->pending, p);
 	err = session_install(w->sessions, &mail->session, now_ns, &replaced, &evicted);
-	if (replaced != SESSION_NONE) /* RFC 6347 4.2.8: the new one has proved itself */
+	if (replaced != SESSION_NONE) /* RFC 6347 4.2.8 */
 		worker_end_session(w, replaced, SLUICE_REASON_REPLACED);
 	if (evicted != SESSION_NONE)
 		worker_end_session(w, evicted, SLUICE_REASON_EVICTED);

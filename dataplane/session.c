@@ -471,9 +471,20 @@ static void install_lines(struct session_table *t, uint32_t slot, const struct s
 		.path = in->path,
 		.cid_len = in->cid_len,
 		.suite = in->suite,
+		.holder = in->holder,
 		.since_tick = tick,
 	};
 	memcpy(tx->cid, in->cid, in->cid_len);
+}
+
+/* The session that ends because of this one, or SESSION_NONE. */
+static uint32_t replaced_by(const struct session_table *t, const struct session_install *in)
+{
+	uint32_t slot = index_find(t, &in->path.peer, index_hash(t, &in->path.peer));
+
+	if (slot != SESSION_NONE && t->lines.rx[slot].has_cid && t->lines.tx[slot].holder != in->holder)
+		return SESSION_NONE;
+	return slot;
 }
 
 int session_install(struct session_table *t, const struct session_install *in, uint64_t now_ns,
@@ -490,7 +501,7 @@ int session_install(struct session_table *t, const struct session_install *in, u
 	if (in->protection == PROTECTION_NONE || in->protection >= PROTECTIONS ||
 	    in->cid_len > RECORD_CID_MAX)
 		return -EINVAL;
-	same = index_find(t, &in->path.peer, index_hash(t, &in->path.peer));
+	same = replaced_by(t, in);
 	if (same == SESSION_NONE && h->live >= h->limits.max)
 		oldest = age_oldest(t, now_ns);
 	if (key_is_big(in->protection)) {

@@ -60,7 +60,8 @@ struct session_tx {
 	uint32_t age_next, age_previous;        /* live: in its age bucket; ended: in order of ending */
 	uint32_t age_bucket;
 	uint32_t since_tick; /* of the installation */
-	uint32_t reserved_for_growth[4];
+	uint64_t holder;     /* of session_install */
+	uint32_t reserved_for_growth[2];
 };
 _Static_assert(sizeof(struct session_tx) == 128, "two cache lines");
 _Static_assert(offsetof(struct session_tx, cid) == 64, "the first line is full");
@@ -247,18 +248,21 @@ struct session_install {
 	bool has_cid; /* we handed out session_cid() and the client uses it */
 	uint8_t cid_len;
 	uint8_t cid[RECORD_CID_MAX]; /* of the peer's choice, for what we send */
+	uint64_t holder; /* stands for who has proved to be there: the same in all sessions of one; 0: nobody
+			  */
 	uint16_t epoch;
 	uint64_t rx_highest; /* highest sequence number of the epoch already authenticated + 1 */
 	uint64_t tx_seq_next;
 	union record_key rx_key, tx_key;
 };
 
-/* Makes the reserved slot live. *replaced is the slot of another live session with the same address
- * (SESSION_NONE: none), which the caller must end (RFC 6347 4.2.8); the address now leads to the new one.
- * *evicted is the least recently used session that must make room, to be ended by the caller as well. 0;
- * -ESTALE when ref is not reserved; -ENOSPC when big keys are used up; -EINVAL for a protection or CID length
- * that cannot be. After an error nothing has changed, the slot is still reserved. Wipes nothing of the
- * caller's. */
+/* Makes the reserved slot live; its address leads to it from now on. *replaced is the slot of the live
+ * session that had the address (SESSION_NONE: none), which the caller must end (RFC 6347 4.2.8) - but one of
+ * another holder with our CID lives on: a NAT gives the port of a device that sleeps to others, and the
+ * device is found by its CID when it wakes. *evicted is the least recently used session that must make room,
+ * to be ended by the caller as well. 0; -ESTALE when ref is not reserved; -ENOSPC when big keys are used up;
+ * -EINVAL for a protection or CID length that cannot be. After an error nothing has changed, the slot is
+ * still reserved. Wipes nothing of the caller's. */
 int session_install(struct session_table *t, const struct session_install *in, uint64_t now_ns,
 		    uint32_t *replaced, uint32_t *evicted);
 

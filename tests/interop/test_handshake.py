@@ -172,6 +172,24 @@ class Handshake(lab.Case):
             self.assertNotIn(b"of the abandoned session", self.lab.backend.payloads()[seen:])
             self.assertUseful(client)
 
+    def test_I07_others_at_the_address_of_one_that_sleeps(self):
+        """A NAT gives its port to the next device; the one before is still found by its CID."""
+        identity = next(name for name in lab.PSKS if name != lab.METER)
+        with self.lab.client(cid=b"") as sleeper:
+            sleeper.connect()
+            self.assertUseful(sleeper)
+            port = sleeper.socket.getsockname()
+            sleeper.socket.close()
+            with self.lab.client(cid=b"", psk=(identity, lab.PSKS[identity]), source=port) as other:
+                other.connect()
+                self.assertUseful(other)
+                sleeper.socket = sleeper.open_socket()
+                self.assertUseful(sleeper)
+                self.assertUseful(other)
+            sleeper.socket.close()
+            sleeper.socket = sleeper.open_socket(port)
+            self.assertUseful(sleeper)
+
     def test_H18_an_unknown_session_id_or_ticket_means_a_full_handshake(self):
         for options in (dict(session_id=os.urandom(32)), dict(extensions=dtls.extension(35, os.urandom(100)))):
             with self.lab.client(extensions=options.get("extensions", b"")) as client:

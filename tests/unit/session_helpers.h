@@ -83,6 +83,26 @@ static inline uint32_t test_open(struct session_table *t, uint32_t peer, uint64_
 	return slot;
 }
 
+/* The same for a holder, at an address where `ends` has to go, which it does. */
+static inline uint32_t test_open_of(struct session_table *t, uint32_t peer, uint64_t holder, bool has_cid,
+				    uint32_t ends)
+{
+	uint32_t slot = session_reserve(t);
+	uint32_t replaced, evicted;
+	struct session_install in = test_install(t, slot, peer);
+
+	in.holder = holder;
+	in.has_cid = has_cid;
+	assert_int_equal(session_install(t, &in, test_tick_ns(60), &replaced, &evicted), 0);
+	assert_int_equal(replaced, ends);
+	assert_int_equal(evicted, SESSION_NONE);
+	if (ends != SESSION_NONE) {
+		assert_true(session_remove(t, ends, SLUICE_REASON_REPLACED));
+		session_release(t, ends);
+	}
+	return slot;
+}
+
 static inline void test_end(struct session_table *t, uint32_t slot)
 {
 	assert_true(session_remove(t, slot, SLUICE_REASON_CLOSED));

@@ -232,6 +232,42 @@ static void test_psk_sizes(void **state)
 	tls_free(t);
 }
 
+static uint64_t holder_of_one(const struct tls *t, const struct peer_options *o)
+{
+	struct meeting m;
+	uint64_t holder;
+
+	meeting_new(&m, t, &peer_openssl, o);
+	assert_true(meeting_run(&m, 3) && meeting_echo(&m, "hello"));
+	holder = m.install.holder;
+	meeting_free(&m);
+	return holder;
+}
+
+/* The same for one credential whatever the suite, another for each other, 0 for nobody. */
+static void test_holder(void **state)
+{
+	struct tls *t = tls_all();
+	struct peer_options device = psk_options("PSK-AES128-CCM-8"), other = device;
+	struct peer_options ecdhe = psk_options("ECDHE-PSK-AES128-CBC-SHA256");
+	struct peer_options nobody = ecdsa_options("ECDHE-ECDSA-AES128-CCM-8"), certificate = nobody;
+	uint64_t holder = holder_of_one(t, &device), of_certificate;
+
+	other.psk_identity = "x";
+	other.psk = long_psk;
+	other.psk_len = sizeof long_psk;
+	certificate.certificate = pki_path(&pki, "with-uri", "pem");
+	certificate.key = pki_path(&pki, "with-uri", "key");
+	nobody.certificate = nobody.key = NULL;
+	of_certificate = holder_of_one(t, &certificate);
+	assert_true(holder != 0 && of_certificate != 0 && holder != of_certificate);
+	assert_true(holder_of_one(t, &device) == holder && holder_of_one(t, &ecdhe) == holder);
+	assert_true(holder_of_one(t, &other) != holder && holder_of_one(t, &other) != 0);
+	assert_true(holder_of_one(t, &certificate) == of_certificate);
+	assert_true(holder_of_one(t, &nobody) == 0);
+	tls_free(t);
+}
+
 static void certificate_identity(const struct tls *t, const struct peer_kind *kind, const char *file,
 				 const char *identity)
 {
@@ -695,6 +731,7 @@ int main(void)
 		cmocka_unit_test(test_identity_psk),
 		cmocka_unit_test(test_exporters),
 		cmocka_unit_test(test_psk_sizes),
+		cmocka_unit_test(test_holder),
 		cmocka_unit_test(test_identity_certificate),
 		cmocka_unit_test(test_client_certificate_not_required),
 		cmocka_unit_test(test_certificates_refused),

@@ -250,6 +250,52 @@ static void who_moves_takes_no_address_away(void **state)
 	session_table_free(t);
 }
 
+/* I07: the port of one that sleeps behind a NAT goes to others. Only its own holder's next session ends it,
+ * or anybody's when it has no CID and nothing but the address led to it. */
+static void an_address_of_another_ends_nothing_that_has_a_cid(void **state)
+{
+	struct session_table *t = table_new(4, 3600);
+	uint32_t sleeper = test_open_of(t, 1, 7, true, SESSION_NONE);
+	uint32_t other = test_open_of(t, 1, 8, true, SESSION_NONE), anybody;
+	uint8_t cid[CID_LEN];
+	struct path path = test_path(2);
+	struct session_query q = {.cid = cid};
+
+	assert_int_equal(test_by_peer(t, 1), other);
+	session_cid(t, sleeper, cid);
+	session_find_burst(t, &q, 1);
+	assert_int_equal(q.slot, sleeper);
+	session_move(t, sleeper, &path);
+	assert_int_equal(test_by_peer(t, 1), other);
+	assert_int_equal(test_by_peer(t, 2), sleeper);
+	path = test_path(1);
+	session_move(t, sleeper, &path);
+	test_end(t, sleeper);
+	assert_int_equal(test_by_peer(t, 1), other);
+	other = test_open_of(t, 1, 8, false, other);
+	anybody = test_open_of(t, 1, 0, true, other);
+	anybody = test_open_of(t, 1, 0, true, anybody);
+	assert_int_equal(test_by_peer(t, 1), anybody);
+	test_end(t, anybody);
+	assert_int_equal(session_live_count(t), 0);
+	session_table_free(t);
+}
+
+/* One that lives on takes room: a full table gives up the least recently used for the new one. */
+static void an_address_of_another_in_a_full_table(void **state)
+{
+	struct session_table *t = table_new(2, 3600);
+	uint32_t sleeper = test_open_of(t, 1, 7, true, SESSION_NONE), replaced, evicted;
+	uint32_t oldest = test_open_of(t, 2, 8, true, SESSION_NONE), slot = session_reserve(t);
+	struct session_install in = test_install(t, slot, 1);
+
+	session_touch(session_rx(t, sleeper), test_tick_ns(70));
+	assert_int_equal(session_install(t, &in, test_tick_ns(80), &replaced, &evicted), 0);
+	assert_int_equal(replaced, SESSION_NONE);
+	assert_int_equal(evicted, oldest);
+	session_table_free(t);
+}
+
 /* Opens a session in a full table; returns who had to go, and ends it. */
 static uint32_t open_by_eviction(struct session_table *t, uint32_t peer, uint64_t now_ns)
 {
@@ -547,6 +593,8 @@ int main(void)
 		cmocka_unit_test(collisions_cost_time_and_nothing_else),
 		cmocka_unit_test(short_chains_grow_and_shrink),
 		cmocka_unit_test(who_moves_takes_no_address_away),
+		cmocka_unit_test(an_address_of_another_ends_nothing_that_has_a_cid),
+		cmocka_unit_test(an_address_of_another_in_a_full_table),
 		cmocka_unit_test(a_full_table_evicts_in_order_of_use),
 		cmocka_unit_test(an_eviction_is_bounded),
 		cmocka_unit_test(idle_expiry_over_days),

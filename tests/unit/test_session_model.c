@@ -12,7 +12,8 @@ struct model_slot {
 	uint32_t peer; /* where it was last heard from */
 	uint64_t tick; /* of its last record */
 	uint8_t cid[CID_LEN];
-	bool big;
+	bool big, has_cid;
+	uint64_t holder;
 	uint8_t key[16];
 };
 
@@ -132,6 +133,8 @@ static void installed(struct model *m, uint32_t slot, const struct session_insta
 	s->peer = peer;
 	s->tick = tick_now(m);
 	s->big = big;
+	s->holder = in->holder;
+	s->has_cid = in->has_cid;
 	m->bigs += big;
 	memcpy(s->key, in->rx_key.aead.key, sizeof(s->key));
 	m->leads_to[peer] = slot;
@@ -152,6 +155,10 @@ static void do_install(struct model *m)
 	if (slot == SESSION_NONE)
 		return;
 	in = test_install(m->t, slot, peer);
+	in.holder = pick(m, 3);
+	in.has_cid = pick(m, 2);
+	if (same != SESSION_NONE && m->slots[same].has_cid && m->slots[same].holder != in.holder)
+		same = SESSION_NONE;
 	for (unsigned i = 0; i < 16; i++)
 		in.rx_key.aead.key[i] = (uint8_t)test_random(&m->random);
 	if (big)
