@@ -474,8 +474,9 @@ static void test_nothing_kept_of_authorities(void **state)
 			before = heap_used();
 	}
 	after = heap_used();
-	if (before > 0) /* with sanitizers the heap is another */
-		assert_in_range(after, 0, before + 8192);
+	/* A CA takes over a kilobyte. With sanitizers the heap is another. */
+	if (before > 0)
+		assert_in_range(after, 0, before + (CLIENTS - WARM) * 1024 / 2);
 	with_certificate = usual;
 }
 
