@@ -1,6 +1,7 @@
 /* The configuration (pure): one struct, filled from one YAML file through one schema (config.c), which holds
  * name, unit, bounds, default and one line of help of every option. Read-only after config_load(); any thread
- * may read it. A reload makes a new struct config.
+ * may read it. It does not change while the gateway runs: of the files that it names, renewal.h, lists.h and
+ * ticket.h say which are read anew.
  */
 #ifndef CONFIG_CONFIG_H
 #define CONFIG_CONFIG_H
