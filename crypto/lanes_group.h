@@ -326,11 +326,10 @@ INLINE void rounds_both(const struct group *g, struct quad *one, struct quad *ot
 	keys_stay_in_memory();
 #pragma GCC unroll 13
 	for (unsigned r = 1; r < rounds; r++) {
-		vec first = g->key[r].q.a;
 		struct quad key = quad_held(g->key[r].q);
 
 		if (LANES == 2)
-			key.a = first;
+			key.a = g->key[r].q.a;
 		*one = quad_aesenc(*one, key);
 		*other = quad_aesenc(*other, key);
 	}
