@@ -15,6 +15,7 @@
 #include <openssl/x509v3.h>
 
 #include "controlplane/chain_private.h"
+#include "controlplane/file_same.h"
 #include "controlplane/log.h"
 
 #define LOOK_NS 1000000000ULL
@@ -151,19 +152,12 @@ static bool check_list(const struct lists *l, X509_CRL *list, char why[WHY_MAX])
 	return !fault;
 }
 
-static bool is_as_seen(const struct stat *a, const struct stat *b)
-{
-	return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
-	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
-}
-
-/* The whole of it. NULL with the end of a sentence in why, also when it changes meanwhile; the caller frees
- * it.
- */
+/* The whole of it, without blocking: a FIFO would keep the caller waiting. NULL with the end of a sentence in
+ * why, also when it changes meanwhile; the caller frees it. */
 static uint8_t *read_bytes(const char *path, const struct stat *as, char why[WHY_MAX])
 {
 	size_t size = (size_t)as->st_size, len = 0;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	uint8_t *bytes = fd >= 0 ? malloc(size + 1) : NULL;
 	struct stat after;
 	ssize_t n = 1;
@@ -174,7 +168,7 @@ static uint8_t *read_bytes(const char *path, const struct stat *as, char why[WHY
 	}
 	if (fd < 0 || !bytes || n < 0 || fstat(fd, &after)) {
 		snprintf(why, WHY_MAX, "%s", strerror(errno));
-	} else if (len == size && is_as_seen(&after, as)) {
+	} else if (len == size && file_same(&after, as)) {
 		close(fd);
 		return bytes;
 	} else {
@@ -226,7 +220,7 @@ static enum outcome read_file(const struct lists *l, const char *path, const str
 	enum outcome outcome = READ;
 
 	if (as->st_size > LIST_FILE_MAX) {
-		snprintf(why, WHY_MAX, "it is too long");
+		snprintf(why, WHY_MAX, "it is longer than %d bytes", LIST_FILE_MAX);
 		return USELESS;
 	}
 	bytes = read_bytes(path, as, why);
@@ -275,7 +269,7 @@ static int look_at_file(const struct lists *l, struct list_file *f, char why[WHY
 		snprintf(why, WHY_MAX, "%s", strerror(errno));
 		now = (struct stat){0};
 	}
-	if (is_as_seen(&now, &f->seen) && (there || f->lists))
+	if (file_same(&now, &f->seen) && (there || f->lists))
 		return 0;
 	f->failing_logged = false;
 	switch (there ? read_file(l, f->path, &now, &reading, why) : USELESS) {

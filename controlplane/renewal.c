@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "controlplane/errand.h"
+#include "controlplane/file_same.h"
 #include "controlplane/log.h"
 #include "controlplane/own.h"
 
@@ -53,14 +53,6 @@ struct renewals {
 
 /* ---- files */
 
-static bool is_same(const struct stat *a, const struct stat *b)
-{
-	return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
-	       a->st_mode == b->st_mode && a->st_uid == b->st_uid && a->st_gid == b->st_gid &&
-	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
-	       a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
-}
-
 /* A symbolic link is as good as what it leads to. */
 static void look_at_file(const char *path, struct stat *st)
 {
@@ -85,9 +77,9 @@ static struct look look_at_files(struct renewal *n)
 		if (!f->path)
 			continue;
 		look_at_file(f->path, &now);
-		look.at_rest &= is_same(&now, &f->seen);
+		look.at_rest &= file_same(&now, &f->seen);
 		f->seen = now;
-		if (is_same(&now, &f->read))
+		if (file_same(&now, &f->read))
 			continue;
 		look.any = true;
 		look.own |= i != ANCHORS;

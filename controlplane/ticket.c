@@ -10,6 +10,7 @@
 #include <wolfssl/options.h>
 #include <wolfssl/wolfcrypt/aes.h>
 
+#include "controlplane/file_same.h"
 #include "controlplane/log.h"
 #include "controlplane/secret_file.h"
 #include "controlplane/wrap.h"
@@ -36,9 +37,9 @@ struct ticket_keys {
 	char *path; /* NULL: random */
 	uint32_t lifetime_s;
 	struct masters masters;
-	uint64_t born_s;   /* of the first master, when it is random; 0: not yet used */
-	uint64_t looked_s; /* at the file */
-	struct timespec changed;
+	uint64_t born_s;                /* of the first master, when it is random; 0: not yet used */
+	uint64_t looked_s;              /* at the file */
+	struct stat seen;               /* of the file, when it was read or tried to be */
 	uint64_t sealed_period, sealed; /* tickets under the present key */
 };
 
@@ -73,18 +74,14 @@ static bool take_text(struct masters *m, const char *text, size_t len)
 	return m->count > 0;
 }
 
-/* False with what is wrong. *changed: of the file that was read. */
-static bool read_file(const char *path, struct masters *m, struct timespec *changed, char *error,
-		      size_t error_len)
+/* False with what is wrong. *seen (may be NULL): of the file that was read. */
+static bool read_file(const char *path, struct masters *m, struct stat *seen, char *error, size_t error_len)
 {
 	char text[FILE_LEN_MAX], why[160] = "";
-	struct stat st;
-	ssize_t got = secret_file_read(path, text, sizeof text, &st, why, sizeof why);
+	ssize_t got = secret_file_read(path, text, sizeof text, seen, why, sizeof why);
 	bool good = got >= 0 && take_text(m, text, (size_t)got);
 
-	if (good)
-		*changed = st.st_mtim;
-	else if (got >= 0 || got == -EFBIG)
+	if (!good && (got >= 0 || got == -EFBIG))
 		snprintf(why, sizeof why, "must hold one to %d lines of %d hexadecimal digits",
 			 TICKET_MASTERS_MAX, 2 * TICKET_MASTER_LEN);
 	if (!good)
@@ -96,7 +93,6 @@ static bool read_file(const char *path, struct masters *m, struct timespec *chan
 /* What cannot be used leaves the keys as they are. */
 static void look_at_file(struct ticket_keys *k, uint64_t now_s)
 {
-	struct timespec changed;
 	struct masters fresh;
 	char error[256];
 	struct stat st;
@@ -104,11 +100,10 @@ static void look_at_file(struct ticket_keys *k, uint64_t now_s)
 	if (now_s < k->looked_s + LOOK_EVERY_S && now_s >= k->looked_s)
 		return;
 	k->looked_s = now_s;
-	if (stat(k->path, &st) != 0 ||
-	    (st.st_mtim.tv_sec == k->changed.tv_sec && st.st_mtim.tv_nsec == k->changed.tv_nsec))
+	if (stat(k->path, &st) != 0 || file_same(&st, &k->seen))
 		return;
-	k->changed = st.st_mtim;
-	if (read_file(k->path, &fresh, &changed, error, sizeof error)) {
+	k->seen = st;
+	if (read_file(k->path, &fresh, NULL, error, sizeof error)) {
 		k->masters = fresh;
 		log_write(LOG_LEVEL_INFO, "the ticket keys in %s have been read again", k->path);
 	} else {
@@ -291,7 +286,7 @@ struct ticket_keys *ticket_keys_new(const char *path, uint32_t lifetime_s, char 
 		return NULL;
 	k->lifetime_s = lifetime_s;
 	k->path = path ? strdup(path) : NULL;
-	if ((path && !k->path) || (path && !read_file(path, &k->masters, &k->changed, error, error_len))) {
+	if ((path && !k->path) || (path && !read_file(path, &k->masters, &k->seen, error, error_len))) {
 		ticket_keys_free(k);
 		return NULL;
 	}

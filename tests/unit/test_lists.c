@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -257,6 +258,23 @@ static void test_what_fails_is_tried_again(void **state)
 	trust = trust_new(path("anchors"), (char[256]){0}, 256);
 }
 
+/* It is read as what it is now, which is nothing. */
+static void test_a_fifo_keeps_nobody_waiting(void **state)
+{
+	struct lists *l;
+
+	assert_int_equal(mkfifo(path("fifo"), 0600), 0);
+	assert_null(lists_of("fifo", NULL, false));
+	assert_non_null(strstr(error, "it holds no revocation list in PEM or DER"));
+	assert_int_equal(unlink(path("fifo")), 0);
+	write_list("root", &root, BAD, DAY_S, 0);
+	l = lists_of("root", NULL, false);
+	assert_non_null(l);
+	lists_free(l);
+	trust_free(trust);
+	trust = trust_new(path("anchors"), (char[256]){0}, 256);
+}
+
 static void test_expired(void **state)
 {
 	struct lists *l;
@@ -496,6 +514,7 @@ int main(void)
 		cmocka_unit_test(test_revoked_authority),
 		cmocka_unit_test(test_changes),
 		cmocka_unit_test(test_what_fails_is_tried_again),
+		cmocka_unit_test(test_a_fifo_keeps_nobody_waiting),
 		cmocka_unit_test(test_expired),
 		cmocka_unit_test(test_wrong_signatures),
 		cmocka_unit_test(test_lists_that_are_not_full),
