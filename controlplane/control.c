@@ -372,6 +372,26 @@ static int load_credentials(struct control *c, char *error, size_t error_len)
 	return -ENOMEM;
 }
 
+int control_check(const struct config *config, char *error, size_t error_len)
+{
+	struct stores *stores = NULL;
+	struct tenants *tenants = NULL;
+	int ret = tls_global_init_idle();
+
+	snprintf(error, error_len, "wolfSSL does not start");
+	log_set_level(LOG_LEVEL_ERROR);
+	if (ret == 0)
+		ret = stores_open(&config->credentials, &stores, error, error_len);
+	if (ret == 0) {
+		tenants = tenants_new(config, stores_credentials(stores), error, error_len);
+		ret = tenants ? 0 : -EINVAL;
+	}
+	tenants_free(tenants);
+	stores_close(stores);
+	tls_global_fini();
+	return ret;
+}
+
 static int open_admin(struct control *c, char *error, size_t error_len)
 {
 	int ret;

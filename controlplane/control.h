@@ -23,6 +23,11 @@ struct control;
 struct control *control_new(const struct config *config, struct worker_link *links, unsigned workers,
 			    char *error, size_t error_len);
 
+/* Main thread, without any struct control. Reads and judges every file that control_new() would, for each
+ * tenant, and leaves everything as it is: no socket is opened, no responder and no Redis server is asked. 0,
+ * or -errno with a readable sentence in error. The log has what does not keep the gateway from starting. */
+int control_check(const struct config *config, char *error, size_t error_len);
+
 /* Main thread, before control_start(): how the readiness check learns whether the port can be used. is_up is
  * called on the control thread. */
 void control_watch_port(struct control *c, bool (*is_up)(void *port), void *port);

@@ -21,7 +21,8 @@ struct errand {
 	TAILQ_ENTRY(errand) next;
 };
 
-/* Main thread. NULL when out of memory. No errand may be left at errands_free(), NULL is fine there. */
+/* Main thread. threads 0: whatever is added only waits. NULL when out of memory. No errand may be
+ * left at errands_free(), NULL is fine there. */
 struct errands *errands_new(unsigned threads);
 void errands_free(struct errands *es);
 

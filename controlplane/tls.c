@@ -73,15 +73,25 @@ static struct errands *files, *network;
 static int answers_fd = -1;
 static unsigned users;
 
-int tls_global_init(void)
+static int global_init(unsigned files_threads, unsigned network_threads)
 {
 	if (users++ > 0)
 		return 0;
 	chain_global_init();
-	files = errands_new(1);
-	network = errands_new(NETWORK_THREADS);
+	files = errands_new(files_threads);
+	network = errands_new(network_threads);
 	answers_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return files && network && answers_fd >= 0 && wolfSSL_Init() == WOLFSSL_SUCCESS ? 0 : -ENOMEM;
+}
+
+int tls_global_init(void)
+{
+	return global_init(1, NETWORK_THREADS);
+}
+
+int tls_global_init_idle(void)
+{
+	return global_init(0, 0);
 }
 
 void tls_global_fini(void)

@@ -69,6 +69,8 @@ struct tls {
 
 /* Before any struct tls, and the reverse; by whoever needs one, as often as that. Main thread. */
 int tls_global_init(void);
+/* The same for who only looks whether a configuration can be used: nothing runs beside, nobody is asked. */
+int tls_global_init_idle(void);
 void tls_global_fini(void);
 
 /* An eventfd that becomes readable when answers from outside (OCSP) have come for handshakes that wait. */

@@ -268,6 +268,27 @@ out:
 	return err ? 1 : 0;
 }
 
+/* What a start would find out before it touches ports and sockets. Returns the exit status. */
+static int check(const struct config *config, const char *path)
+{
+	char error[ERROR_LEN], why[ERROR_LEN / 2];
+	struct record_choice crypto;
+	struct local local;
+	int err = local_from_config(&local, config, error, sizeof(error));
+
+	if (!err) {
+		err = record_choice_make(&crypto, config->crypto_engine, why, sizeof(why));
+		snprintf(error, sizeof(error), "crypto_engine: %s", why);
+	}
+	if (!err)
+		err = control_check(config, error, sizeof(error));
+	if (err)
+		fprintf(stderr, "sluice: %s: %s\n", path, error);
+	else
+		printf("%s: good\n", path);
+	return err ? 1 : 0;
+}
+
 struct options {
 	const char *config;
 	bool check, plan;
@@ -340,9 +361,10 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	if (options.check) {
-		printf("%s: good\n", options.config);
+		setrlimit(RLIMIT_CORE, &no_core);
+		status = check(config, options.config);
 		config_free(config);
-		return 0;
+		return status;
 	}
 	if (options.plan) {
 		print_memory_plan(config);

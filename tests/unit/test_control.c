@@ -4,7 +4,9 @@
  *   client <-> the test as worker <-> mailboxes <-> control thread <-> ring socket <-> the test as
  * application
  */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -805,6 +808,196 @@ static void with_keys_of_a_tenant_in_a_file_only(struct config *config)
 	config->tenants_count = 1;
 }
 
+/* ---- --check-config */
+
+static const char *expected_log;
+static bool was_logged;
+
+static void look_at_log(enum log_level level, const char *line)
+{
+	was_logged |= expected_log && strstr(line, expected_log);
+}
+
+/* sentence NULL: nothing is wrong. */
+static void expect_judged(void (*change)(struct config *), const char *sentence)
+{
+	static struct world w; /* only its files */
+	char error[512] = "";
+	int ret;
+
+	snprintf(w.psk_file, sizeof w.psk_file, "%s/psk", pki.directory);
+	write_psk_file(&w);
+	w.config.handshakes = (struct config_handshakes){.mtu = 1400, .ticket_lifetime_s = 60};
+	w.config.tls =
+		(struct config_tls){.certificate = pki.certificate, .key = pki.key, .require_ems = true};
+	w.config.credentials = (struct config_credentials){.psk_file = w.psk_file};
+	with_a_tenant(&w.config);
+	w.config.ring.socket = (char *)"/nowhere/ring"; /* not looked at */
+	change(&w.config);
+	log_route(look_at_log);
+	was_logged = false;
+	ret = control_check(&w.config, error, sizeof error);
+	log_route(NULL);
+	if (ret != (sentence ? -EINVAL : 0) || (sentence && !strstr(error, sentence)))
+		fail_msg("%d: %s", ret, error);
+}
+
+static struct config_tls *tls_of_tenant(struct config *config)
+{
+	return &config->tenants[0].tls;
+}
+
+static void with_nothing_wrong(struct config *config)
+{
+	config->tls.trust_anchors = config->tenants[0].tls.trust_anchors = pki.ca;
+	config->tls.client_certificate = CONFIG_CLIENT_CERTIFICATE_REQUIRED;
+	config->tls.raw_key = pki.key;
+	config->tls.tickets = true;
+}
+
+static void with_wrong_key_of_a_tenant(struct config *config)
+{
+	struct config other = *config;
+
+	with_wrong_key(&other);
+	tls_of_tenant(config)->key = other.tls.key;
+}
+
+static char *garbled(const char *name, const char *label, unsigned mode)
+{
+	static char path[160];
+	FILE *f;
+
+	snprintf(path, sizeof path, "%s/%s", pki.directory, name);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	fprintf(f, "-----BEGIN %s-----\nR2FyYmFnZSwgYnV0IGluIGJhc2U2NC4=\n-----END %s-----\n", label, label);
+	fclose(f);
+	chmod(path, mode);
+	return path;
+}
+
+static void with_garbled_key_of_a_tenant(struct config *config)
+{
+	tls_of_tenant(config)->key = garbled("garbled.key", "PRIVATE KEY", 0600);
+}
+
+static void with_open_key(struct config *config)
+{
+	static char key[160];
+
+	snprintf(key, sizeof key, "%s", pki_path(&pki, "other-root", "key"));
+	chmod(key, 0644);
+	config->tls.key = key;
+}
+
+static void with_garbled_certificate(struct config *config)
+{
+	config->tls.certificate = garbled("garbled.pem", "CERTIFICATE", 0644);
+}
+
+static void with_garbled_anchors_of_a_tenant(struct config *config)
+{
+	tls_of_tenant(config)->client_certificate = CONFIG_CLIENT_CERTIFICATE_REQUIRED;
+	tls_of_tenant(config)->trust_anchors = garbled("anchors.pem", "CERTIFICATE", 0644);
+}
+
+static void with_garbled_list_of_a_tenant(struct config *config)
+{
+	static char *lists[1];
+
+	lists[0] = garbled("list.pem", "X509 CRL", 0644);
+	tls_of_tenant(config)->client_certificate = CONFIG_CLIENT_CERTIFICATE_REQUIRED;
+	tls_of_tenant(config)->trust_anchors = pki.ca;
+	tls_of_tenant(config)->crls = lists;
+	tls_of_tenant(config)->crls_count = 1;
+}
+
+static void with_garbled_raw_key(struct config *config)
+{
+	config->tls.raw_key = garbled("raw.key", "PRIVATE KEY", 0600);
+}
+
+static void with_garbled_ticket_keys(struct config *config)
+{
+	config->tls.tickets = true;
+	config->handshakes.ticket_keys = garbled("ticket.keys", "X", 0600);
+}
+
+static void with_garbled_psk_file(struct config *config)
+{
+	config->credentials.psk_file = garbled("psk-2", "X", 0600);
+}
+
+static void with_expired_certificate(struct config *config)
+{
+	static char certificate[160], key[160];
+
+	pki_client(&pki, "old", "gateway.example", NULL, NULL, PKI_EXPIRED);
+	snprintf(certificate, sizeof certificate, "%s", pki_path(&pki, "old", "pem"));
+	snprintf(key, sizeof key, "%s", pki_path(&pki, "old", "key"));
+	config->tls.certificate = certificate;
+	config->tls.key = key;
+}
+
+static void test_check(void **state)
+{
+	expect_judged(with_nothing_wrong, NULL);
+	expect_judged(with_wrong_key, "tls.key: ");
+	expect_judged(with_wrong_key, "root.key does not belong to the certificate in ");
+	expect_judged(with_wrong_key_of_a_tenant, "tenants.water.key: ");
+	expect_judged(with_garbled_key_of_a_tenant, "garbled.key cannot be used as a private key in PEM");
+	expect_judged(with_open_key, "other-root.key has mode 0644; it must be closed to others");
+	expect_judged(with_missing_certificate, "tls.certificate: /nowhere/certificate.pem cannot be used");
+	expect_judged(with_garbled_certificate, "garbled.pem cannot be used as a certificate chain in PEM");
+	expect_judged(with_garbled_anchors_of_a_tenant, "tenants.water.trust_anchors: ");
+	expect_judged(with_garbled_list_of_a_tenant, "tenants.water.crls: ");
+	expect_judged(with_garbled_raw_key, "tls.raw_key: ");
+	expect_judged(with_garbled_ticket_keys, "handshakes.ticket_keys: ");
+	expect_judged(with_garbled_psk_file, "psk-2, line 1: ");
+	expect_judged(with_no_store, "credentials.store: ");
+	expected_log = "has expired";
+	expect_judged(with_expired_certificate, NULL); /* it does not keep the gateway from starting */
+	assert_true(was_logged);
+}
+
+static char *responder_url;
+
+static void with_stapling(struct config *config)
+{
+	static char certificate[160], key[160];
+
+	pki_client(&pki, "stapled", "gateway.example", NULL, NULL, PKI_BELOW_CA);
+	snprintf(certificate, sizeof certificate, "%s", pki_path(&pki, "stapled", "pem"));
+	snprintf(key, sizeof key, "%s", pki_path(&pki, "stapled", "key"));
+	config->tls.certificate = certificate;
+	config->tls.key = key;
+	config->tls.ocsp_stapling = true;
+	config->tls.ocsp_responder = responder_url;
+}
+
+/* A running gateway may stand beside, and its responder is none of a check's business. */
+static void test_checking_asks_nobody(void **state)
+{
+	const struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address;
+	socklen_t len = sizeof address;
+	int responder = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	static char url[64];
+
+	assert_int_equal(bind(responder, (const struct sockaddr *)&any, sizeof any), 0);
+	assert_int_equal(listen(responder, 8), 0);
+	assert_int_equal(getsockname(responder, (struct sockaddr *)&address, &len), 0);
+	snprintf(url, sizeof url, "http://127.0.0.1:%u/", ntohs(address.sin_port));
+	responder_url = url;
+	expect_judged(with_stapling, NULL);
+	assert_int_equal(accept(responder, NULL, NULL), -1);
+	assert_int_equal(errno, EAGAIN);
+	close(responder);
+}
+
+/* ---- start */
+
 static void test_no_start(void **state)
 {
 	expect_no_start(with_no_store,
@@ -847,6 +1040,8 @@ int main(void)
 		cmocka_unit_test(test_application),
 		cmocka_unit_test(test_announced_when_there_is_room),
 		cmocka_unit_test(test_no_start),
+		cmocka_unit_test(test_check),
+		cmocka_unit_test(test_checking_asks_nobody),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
