@@ -124,7 +124,8 @@ void application_broken(struct control *c, uint32_t attach)
 	if (attach != c->application.attach || c->application.connection_fd < 0)
 		return; /* another one has attached since */
 	log_write(LOG_LEVEL_WARNING,
-		  "the application wrote an impossible index into the ring: it is cut off");
+		  "the application wrote an impossible index into the ring, or shut its wake-up down: it is "
+		  "cut off");
 	application_disconnected(c);
 }
 

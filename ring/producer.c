@@ -208,7 +208,10 @@ void uplink_awake(struct uplink *u)
 	char kicks[64];
 
 	spsc_awake(&u->down);
-	(void)recv(u->wake_fd, kicks, sizeof(kicks), MSG_DONTWAIT);
+	/* We hold the other end as well: its end is none of closing but of shutdown(), and poll() would never
+	 * wait again. */
+	if (recv(u->wake_fd, kicks, sizeof(kicks), MSG_DONTWAIT) == 0)
+		u->down.broken = true;
 }
 
 /* One downlink message, of which every byte may still change: 0 when it is malformed. */

@@ -20,7 +20,7 @@ struct uplink {
 	struct spsc_consumer down; /* worker: application -> gateway */
 	int memory_fd;
 	int wake_fd;     /* readable when the application kicked a sleeping worker: uplink_awake() */
-	int app_wake_fd; /* the application's end, kept open so that wake_fd never reports an end */
+	int app_wake_fd; /* the application's end, kept open so that its death is no end of wake_fd */
 	void *memory;
 	size_t memory_len;
 };
@@ -74,7 +74,8 @@ bool uplink_event(struct uplink *u, enum sluice_type type, const void *body, uin
 void uplink_publish(struct uplink *u);
 
 /* Worker, before it blocks in poll() on wake_fd: false when a downlink message is there already. Afterwards,
- * whatever ended the wait: uplink_awake(). */
+ * whatever ended the wait: uplink_awake(), which sets u->down.broken when the application has shut its
+ * wake-up down, since nothing could sleep on that any more. */
 bool uplink_sleep(struct uplink *u);
 void uplink_awake(struct uplink *u);
 
@@ -83,8 +84,8 @@ void uplink_awake(struct uplink *u);
  * *malformed and skipped, a bounded number per call. Returns the sluice_type, 0 when there is none. A payload
  * larger than room is reported as SLUICE_DATA with payload_len set and nothing copied. ref is the
  * application's word: ref.worker may be another worker's. Space goes back to the application with
- * spsc_release(&u->down). u->down.broken means that the application wrote an impossible index or length:
- * nothing more will come, and the control thread should close the connection. */
+ * spsc_release(&u->down). u->down.broken means that the application wrote an impossible index or length
+ * (or see uplink_awake()): nothing more will come, and the control thread should close the connection. */
 int uplink_take(struct uplink *u, struct sluice_data *data, void *buffer, uint32_t room, uint64_t *malformed);
 
 #endif

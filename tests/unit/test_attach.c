@@ -598,6 +598,22 @@ static void kick_never_blocks(void **state)
 	uplink_free(u);
 }
 
+/* poll() would return at once for ever: a worker that sleeps would burn its core. */
+static void shut_down_wake_up_breaks_the_ring(void **state)
+{
+	struct uplink *u = uplink_new(UPLINK_BYTES_MIN, UPLINK_BYTES_MIN);
+
+	(void)state;
+	assert_int_equal(send(u->app_wake_fd, "", 1, MSG_DONTWAIT), 1);
+	uplink_awake(u); /* a kick */
+	uplink_awake(u); /* nothing */
+	assert_false(u->down.broken);
+	assert_int_equal(shutdown(u->app_wake_fd, SHUT_RDWR), 0);
+	uplink_awake(u);
+	assert_true(u->down.broken);
+	uplink_free(u);
+}
+
 /* ---- an application that dies */
 
 /* The child: answers everything until it is killed. */
@@ -747,6 +763,7 @@ int main(void)
 		cmocka_unit_test(malformed_downlink_is_counted_and_skipped),
 		cmocka_unit_test(scribbling_application_hurts_nobody),
 		cmocka_unit_test(kick_never_blocks),
+		cmocka_unit_test(shut_down_wake_up_breaks_the_ring),
 		cmocka_unit_test_setup_teardown(killed_application_is_replaced_under_load, setup, teardown),
 		cmocka_unit_test_setup_teardown(stopped_application_only_loses_data, setup, teardown),
 	};
