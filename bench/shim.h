@@ -28,11 +28,11 @@ void bench_took(struct bench *bench, double seconds);
 /* A number to be shown beside the time. */
 void bench_counter(struct bench *bench, const char *name, double value);
 
-/* Ends the benchmark with a remark in place of a result: what went wrong. */
+/* Ends the benchmark with a remark in place of a result: what went wrong. bench_run() tells. */
 void bench_fail(struct bench *bench, const char *why);
 
 /* Takes Google Benchmark's own options out of the arguments and runs what they choose. 0, or -EINVAL for an
- * option that is none.
+ * option that is none, or -EIO when a benchmark failed.
  */
 int bench_run(int *argc, char **argv);
 
