@@ -3,6 +3,7 @@
  * same, so that the two can be compared. Needs neither hugepages nor a network device.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,11 @@ static const enum protection_id protections[] = {PROTECTION_AES_128_CCM_8, PROTE
 
 static const struct aead_key key = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16},
 				    {17, 18, 19, 20}};
+
+/* Our sessions: the same key in each, in a cache line of its own. */
+static struct {
+	_Alignas(64) struct aead_key key;
+} keys[SESSIONS];
 
 struct device {
 	uint8_t id;
@@ -131,6 +137,12 @@ static void op_fill(struct setting *s, unsigned i, void *session)
 	op->sym->aead.aad.data = s->aad[i];
 }
 
+/* The session of record i of a burst, the same for both. */
+static unsigned session_of(const struct setting *s, unsigned i)
+{
+	return (s->drawn + i * 17) % SESSIONS;
+}
+
 /* A burst through the device, with a session drawn for each record; TSC cycles. */
 static uint64_t burst(const struct device *d, struct setting *s, void **sessions)
 {
@@ -143,12 +155,11 @@ static uint64_t burst(const struct device *d, struct setting *s, void **sessions
 		memcpy(fragment_of(s, i), s->pristine[i], s->fragment_len);
 	begin = tsc_now();
 	for (unsigned i = 0; i < BATCH; i++)
-		op_fill(s, i, sessions[(s->drawn + i * 17) % SESSIONS]);
+		op_fill(s, i, sessions[session_of(s, i)]);
 	while (out < BATCH) {
 		in += rte_cryptodev_enqueue_burst(d->id, 0, s->ops + in, (uint16_t)(BATCH - in));
 		out += rte_cryptodev_dequeue_burst(d->id, 0, done + out, (uint16_t)(BATCH - out));
 	}
-	s->drawn += (unsigned)(random_next() % SESSIONS);
 	return tsc_now() - begin;
 }
 
@@ -208,7 +219,7 @@ static uint64_t burst_ours(struct record_crypto *crypto, struct setting *s, bool
 	for (unsigned i = 0; i < BATCH; i++) {
 		ops[i] = (struct record_op){
 			.fragment = fragment_of(s, i),
-			.key = &key,
+			.key = &keys[session_of(s, i)].key,
 			.epoch_seq = 1ULL << 48 | i,
 			.fragment_len = (uint16_t)s->fragment_len,
 			.payload_offset = 8,
@@ -238,6 +249,7 @@ static bool compare(const struct device *d, struct record_crypto *crypto, struct
 	struct spread b;
 
 	for (unsigned i = 0; i < BURSTS; i++) { /* in turn, so that both meet the same noise */
+		s->drawn = (unsigned)(random_next() % SESSIONS);
 		ours[i] = (float)burst_ours(crypto, s, open) / BATCH;
 		theirs[i] = (float)burst(d, s, open ? s->open : s->seal) / BATCH;
 		if (!burst_was_right(s, open))
@@ -277,8 +289,9 @@ static int run(const struct device *d, struct record_crypto *crypto)
 
 int main(int argc, char **argv)
 {
+	char core[16]; /* any of those that we may use */
 	char *eal[] = {argv[0], "--no-huge", "--no-pci", "--no-shconf", "--no-telemetry", "--log-level=4",
-		       "-m",    "256",       "-l",       "0",           "--vdev",         "crypto_aesni_mb"};
+		       "-m",    "256",       "-l",       core,          "--vdev",         "crypto_aesni_mb"};
 	struct device device = {0};
 	struct record_choice choice;
 	struct record_crypto *crypto;
@@ -286,6 +299,9 @@ int main(int argc, char **argv)
 	char why[1024];
 	int error;
 
+	for (unsigned i = 0; i < SESSIONS; i++)
+		keys[i].key = key;
+	(void)snprintf(core, sizeof core, "%d", sched_getcpu());
 	machine_measure(&machine);
 	machine_print(&machine, argc, argv);
 	if (rte_eal_init(RTE_DIM(eal), eal) < 0 || device_start(&device)) {
