@@ -2,11 +2,11 @@
  *
  *   carry/PATH/batch:N   messages of 64 bytes per second, N published and taken at a time:
  *                        spsc      ring/spsc.h alone
- *                        rte_ring  DPDK's, single producer and consumer, elements of 64 bytes, the same
- * memory uplink    gateway to libsluice, payloads of 64 bytes (128 in the ring) answer/poll          from the
- * gateway's publish until its answer is back, both sides polling wake/ring            from the gateway's
- * publish until the sleeping application has the message wake/eventfd         the same by a bare eventfd:
- * what the wake-up by socket pair costs more than that
+ *                        rte_ring  DPDK's, one producer and consumer, elements of 64 bytes copied in and out
+ *                        uplink    gateway to libsluice, payloads of 64 bytes, which are 128 in the ring
+ *   answer/poll          from the gateway's publish until its answer is back, both sides polling
+ *   wake/ring            from the gateway's publish until the sleeping application has the message
+ *   wake/eventfd         the same by a bare eventfd: what the wake-up by socket pair costs more than that
  *
  * Each result is the median of its samples, counters show the best too. Every message is checked.
  */
@@ -52,13 +52,20 @@ static double now_s(void)
 	return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* Where there is but one core the threads share it. */
-static void run_on(unsigned core)
+static cpu_set_t cores; /* that the process may use */
+
+/* The first core of them or the second. Where there is but one the threads share it. */
+static void run_on(unsigned number)
 {
 	cpu_set_t set;
 
 	CPU_ZERO(&set);
-	CPU_SET(core, &set);
+	for (int core = 0; core < CPU_SETSIZE; core++) {
+		if (!CPU_ISSET(core, &cores) || (number > 0 && CPU_COUNT(&cores) > 1 && number-- > 0))
+			continue;
+		CPU_SET(core, &set);
+		break;
+	}
 	(void)pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
 }
 
@@ -491,8 +498,8 @@ int main(int argc, char **argv)
 	unsigned count = 0;
 
 	(void)uname(&system);
-	printf("# %s %s, %ld cores, %s\n", system.sysname, system.release, sysconf(_SC_NPROCESSORS_ONLN),
-	       rte_version());
+	(void)sched_getaffinity(0, sizeof(cores), &cores);
+	printf("# %s %s, %d cores, %s\n", system.sysname, system.release, CPU_COUNT(&cores), rte_version());
 	run_on(0);
 	for (unsigned b = 0; b < sizeof(batches) / sizeof(batches[0]); b++) {
 		for (unsigned p = 0; p < sizeof(paths) / sizeof(paths[0]); p++) {
