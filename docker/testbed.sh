@@ -21,7 +21,7 @@ wait_for() {
 	tries=0
 	until [ -e "$1" ]; do
 		tries=$((tries + 1))
-		[ "$tries" -lt 300 ] || {
+		[ "$tries" -lt 1200 ] || {
 			echo "testbed: $1 does not appear" >&2
 			exit 1
 		}
@@ -31,6 +31,7 @@ wait_for() {
 
 case ${1:-} in
 credentials)
+	rm -f /run/sluice/*.sock # of a run that was killed: nobody listens there
 	exec sluice-swarm --write-psk /run/sluice/psk.txt --devices "$devices"
 	;;
 gateway)

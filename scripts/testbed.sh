@@ -10,9 +10,12 @@ docker_works() {
 	command -v docker >/dev/null && docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1
 }
 
+# The status is the swarm's, and nothing stays, however it ends.
 testbed_docker() {
-	docker compose -f docker/compose.yaml up --build --abort-on-container-exit --exit-code-from swarm
-	docker compose -f docker/compose.yaml down --volumes
+	local status=0
+	docker compose -f docker/compose.yaml up --build --abort-on-container-exit --exit-code-from swarm || status=$?
+	docker compose -f docker/compose.yaml down --volumes || true
+	return "$status"
 }
 
 testbed_environment() {
@@ -26,19 +29,24 @@ END
 	export CONTAINERS_STORAGE_CONF=$testbed_store/storage.conf BUILDAH_ISOLATION=chroot
 }
 
-# debian:bookworm-slim, made here: no registry can be asked without an engine.
+# debian:bookworm-slim, made here: no registry can be asked without an engine. Its name means that it is whole: it would
+# be taken for good.
 testbed_base() {
-	local root=$testbed_store/rootfs container mirror
+	local root=$testbed_store/rootfs container mirror status=0
 	buildah inspect --type image docker.io/library/debian:bookworm-slim >/dev/null 2>&1 && return
 	mirror=$(debian_mirror | sed -nE '/^(https?|file|copy|ftp):/{p;q}')
-	[ -n "$mirror" ] || die "no Debian mirror in apt's sources"
+	if [ -z "$mirror" ]; then
+		echo "no Debian archive found in /etc/apt/sources.list and /etc/apt/sources.list.d"
+		return 1
+	fi
 	rm -rf "$root"
-	debootstrap --variant=minbase bookworm "$root" "$mirror"
-	container=$(buildah from scratch)
-	buildah add -q "$container" "$root" /
-	buildah commit -q "$container" docker.io/library/debian:bookworm-slim
-	buildah rm "$container"
+	debootstrap --variant=minbase bookworm "$root" "$mirror" || return
+	container=$(buildah from scratch) || return
+	buildah add -q "$container" "$root" / &&
+		buildah commit -q "$container" docker.io/library/debian:bookworm-slim || status=$?
+	buildah rm "$container" || true
 	rm -rf "$root"
+	return "$status"
 }
 
 testbed_image() {
@@ -57,12 +65,17 @@ podman_run() {
 		-e DEVICES="${DEVICES:-200}" -e RECORDS="${RECORDS:-20}" --entrypoint=testbed "$@" localhost/sluice "$role"
 }
 
+# A container that is still being made cannot be killed: again, until all have ended.
 testbed_stop() {
 	local name
-	for name in gateway cse swarm; do
-		podman kill "sluice-$$-$name" >/dev/null 2>&1 || true
+	while
+		for name in gateway cse swarm; do
+			podman kill "sluice-$$-$name" >/dev/null 2>&1 || true
+		done
+		[ -n "$(jobs -pr)" ]
+	do
+		sleep 0.5
 	done
-	wait
 	rm -rf "$testbed_run"
 }
 
@@ -70,7 +83,7 @@ testbed_podman() (
 	mkdir -p "$logs"
 	testbed_run=$(mktemp -d "$testbed_store/run-XXXXXX")
 	trap testbed_stop EXIT
-	podman_run credentials credentials
+	podman_run credentials credentials || exit
 	podman_run gateway gateway >"$logs/testbed-gateway.log" 2>&1 &
 	podman_run cse cse >"$logs/testbed-cse.log" 2>&1 &
 	podman_run swarm swarm
