@@ -176,11 +176,13 @@ struct sluice;
  * attached, EPROTO when the versions differ). */
 struct sluice *sluice_attach(const char *socket_path);
 
-/* Gives everything back; the gateway keeps its sessions. NULL is fine. */
+/* Gives everything back; the gateway keeps its sessions. What was sent last is lost unless a worker has taken
+ * it from the ring by then. NULL is fine. */
 void sluice_detach(struct sluice *s);
 
 /* Readable when there may be something to receive or the gateway is gone: for poll() or epoll() in the
- * application's own loop. Call sluice_sleep() before blocking on it. */
+ * application's own loop. Call sluice_sleep() before blocking on it. The same until sluice_detach(), which
+ * closes it; do nothing else with it. */
 int sluice_fd(const struct sluice *s);
 
 /* Tells the gateway that the application is about to block. False when messages came meanwhile: receive
@@ -188,7 +190,7 @@ int sluice_fd(const struct sluice *s);
 bool sluice_sleep(struct sluice *s);
 
 /* sluice_sleep() + poll() for timeout_ms (-1: for ever). 1: receive; 0: time-out; -1 with errno EPIPE: the
- * gateway is gone. */
+ * gateway is gone, and everything has been received; EINTR: a signal came, wait again. */
 int sluice_wait(struct sluice *s, int timeout_ms);
 
 /* Takes up to max messages and gives back those of the call before. Returns how many, 0 when there are none;
@@ -196,21 +198,30 @@ int sluice_wait(struct sluice *s, int timeout_ms);
  * left (noticed after a sleep only: a program that polls calls sluice_wait() with 0 now and then). */
 int sluice_receive(struct sluice *s, struct sluice_message *messages, unsigned max);
 
-/* Walks the fields of a SESSION_UP: `at` starts as {0}; false at the end. */
+/* Walks the fields of a SESSION_UP: `at` starts as {0}; false at the end. What it points to is part of the
+ * message, and valid as long. */
 bool sluice_field_next(const struct sluice_session_up *up, struct sluice_field *at);
 
 /* Queues one payload for a session (copied). 0, or -1 with errno EAGAIN when the ring is full, EMSGSIZE above
- * 16384 bytes, EINVAL when ref names no worker. `cookie` comes back in SEND_FAILED. Queued messages become
- * visible with sluice_flush(). */
+ * 16384 bytes, EINVAL when ref names no worker. A session that is gone is no error here: SEND_FAILED comes,
+ * with `cookie`. Queued messages become visible with sluice_flush(). Nothing tells when a full ring has room
+ * again: flush, receive what has come, and try later, or drop the payload as a network would. */
 int sluice_send(struct sluice *s, struct sluice_ref ref, const void *payload, size_t payload_len,
 		uint64_t cookie);
+
+/* Queues the end of a session, behind the payloads that were queued for it before: its peer gets a
+ * close_notify, the application a SESSION_DOWN. A session that is gone is left alone. Returns as
+ * sluice_send().
+ */
 int sluice_close_session(struct sluice *s, struct sluice_ref ref);
 
 /* Publishes what was queued and wakes a sleeping worker. */
 void sluice_flush(struct sluice *s);
 
-/* Number of workers (rings), and readable names. Never NULL. */
+/* How many workers the gateway has; sluice_ref.worker is below. */
 unsigned sluice_workers(const struct sluice *s);
+
+/* In words; never NULL. Any thread. */
 const char *sluice_reason_text(enum sluice_reason reason);
 
 #ifdef __cplusplus

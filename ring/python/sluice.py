@@ -14,6 +14,7 @@ import ctypes
 import enum
 import errno
 import ipaddress
+import math
 import os
 import socket
 from dataclasses import dataclass, field
@@ -293,7 +294,7 @@ class Ring:
 
     def wait(self, timeout=None):
         """Waits so many seconds. True: receive() now. BrokenPipeError: the gateway is gone."""
-        ready = _lib().sluice_wait(self._attached(), -1 if timeout is None else int(timeout * 1000))
+        ready = _lib().sluice_wait(self._attached(), -1 if timeout is None else math.ceil(timeout * 1000))
         if ready < 0 and ctypes.get_errno() != errno.EINTR:
             raise _error()
         return ready > 0
@@ -315,7 +316,8 @@ class Ring:
 
     def send(self, ref, payload, cookie=0, flush=True):
         """Sends a payload to a session. BlockingIOError when the ring is full. Batches: flush=False, then flush()."""
-        if _lib().sluice_send(self._attached(), _raw_ref(ref), bytes(payload), len(payload), cookie) != 0:
+        raw = memoryview(payload).tobytes()
+        if _lib().sluice_send(self._attached(), _raw_ref(ref), raw, len(raw), cookie) != 0:
             raise _error()
         if flush:
             self.flush()

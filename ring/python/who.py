@@ -58,7 +58,10 @@ def main():
             elif isinstance(message, sluice.Data):
                 print(f"data  {sessions.get(message.ref, '?')}: {printable(message.payload)}", flush=True)
                 if arguments.echo:
-                    ring.send(message.ref, message.payload)
+                    try:
+                        ring.send(message.ref, message.payload)
+                    except BlockingIOError:
+                        print("echo dropped: the ring is full", file=sys.stderr)
 
 
 if __name__ == "__main__":
