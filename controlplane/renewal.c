@@ -21,12 +21,6 @@
 
 enum { CERTIFICATE, KEY, RAW_KEY, ANCHORS, FILES };
 
-struct watched {
-	const char *path; /* NULL: none */
-	struct stat seen; /* at the last look; all zero: it is not there */
-	struct stat read; /* when it was read, or tried to be */
-};
-
 /* One tenant. Of the errand's thread, but for what is behind the lock. */
 struct renewal {
 	struct watched files[FILES];
@@ -53,13 +47,6 @@ struct renewals {
 
 /* ---- files */
 
-/* A symbolic link is as good as what it leads to. */
-static void look_at_file(const char *path, struct stat *st)
-{
-	if (stat(path, st) != 0)
-		*st = (struct stat){0};
-}
-
 struct look {
 	bool any; /* something is not as it was read */
 	bool own, anchors;
@@ -72,14 +59,11 @@ static struct look look_at_files(struct renewal *n)
 
 	for (unsigned i = 0; i < FILES; i++) {
 		struct watched *f = &n->files[i];
-		struct stat now;
 
 		if (!f->path)
 			continue;
-		look_at_file(f->path, &now);
-		look.at_rest &= file_same(&now, &f->seen);
-		f->seen = now;
-		if (file_same(&now, &f->read))
+		look.at_rest &= watched_look(f);
+		if (!watched_has_changed(f))
 			continue;
 		look.any = true;
 		look.own |= i != ANCHORS;
@@ -97,8 +81,8 @@ static void watch_files(struct renewal *n, const struct config_tls *options)
 	for (unsigned i = 0; i < FILES; i++) {
 		if (!n->files[i].path)
 			continue;
-		look_at_file(n->files[i].path, &n->files[i].seen);
-		n->files[i].read = n->files[i].seen;
+		(void)watched_look(&n->files[i]);
+		watched_read(&n->files[i]);
 	}
 }
 
@@ -176,7 +160,7 @@ static void renew(struct renewals *r, struct renewal *n, bool aloud, uint64_t no
 	struct tls *fresh;
 
 	for (unsigned i = 0; i < FILES; i++)
-		n->files[i].read = n->files[i].seen;
+		watched_read(&n->files[i]);
 	fresh = tls_renew(n->newest, n->own_changed, n->anchors_changed, fault, sizeof fault);
 	if (fresh)
 		give_fresh(r, n, fresh);

@@ -439,7 +439,7 @@ static void a_fault_goes_away_by_itself(void **state)
 	s.r->of[0].own_changed = true; /* as after a fault that is none any more */
 	for (unsigned i = 0; i < FILES; i++) {
 		if (s.r->of[0].files[i].path)
-			look_at_file(s.r->of[0].files[i].path, &s.r->of[0].files[i].read);
+			(void)stat(s.r->of[0].files[i].path, &s.r->of[0].files[i].read);
 	}
 	s.r->of[0].again_ns = s.now_ns + RENEWAL_AGAIN_S * SECOND_NS;
 	for (unsigned i = 1; i < RENEWAL_AGAIN_S; i++)
