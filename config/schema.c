@@ -258,7 +258,10 @@ static const struct config_option options[] = {
 	{IN(credentials, psk_file), TEXT(4095, NULL), .check = check_secret_file, .shown = true,
 	 .example = "/etc/sluice/psk.txt",
 	 .help = "Pre-shared keys of the default tenant, one \"identity:hexkey\" per line; closed to other "
-		 "users. It is read at start. Where no credentials are configured no suite with pre-shared "
+		 "users. When it changes it is read anew within two seconds, or at once on SIGHUP; what "
+		 "cannot be "
+		 "used leaves all keys as they were. Where no credentials are configured no suite with "
+		 "pre-shared "
 		 "keys "
 		 "is offered."},
 	{IN(credentials, store), TEXT(4000, NULL), .check = check_store,
@@ -268,7 +271,9 @@ static const struct config_option options[] = {
 		 "runs. With a psk_file, too, that is asked first."},
 	{IN(credentials, store_key), TEXT(4095, NULL), .check = check_secret_file,
 	 .example = "/etc/sluice/store.key",
-	 .help = "File with the key that wraps the secrets in the store or in Redis; closed to other users."},
+	 .help = "File with the key that wraps the secrets in the store or in Redis; closed to other users. "
+		 "It is "
+		 "read when the store is opened, for Redis at start: another key is another store."},
 	{IN(credentials, redis), TEXT(159, NULL), .check = check_redis,
 	 .example = "unix:/run/redis/redis.sock",
 	 .help = "Redis or Valkey server that holds the credentials instead of a store, for several "

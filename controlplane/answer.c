@@ -380,6 +380,19 @@ static void put_certificates(struct answer *a)
 	text_add(&a->text, "]", 1);
 }
 
+static void put_psk_file(struct answer *a)
+{
+	struct psk_live *file = stores_file(a->c->stores);
+	struct renewal_state state;
+
+	if (!file)
+		return;
+	psk_live_state(file, &state);
+	text_member_number(&a->text, "psk_file_keys", psk_live_rows(file));
+	if (state.fault[0])
+		text_member(&a->text, "psk_file_fault", state.fault);
+}
+
 static unsigned begin_status(struct answer *a)
 {
 	struct control *c = a->c;
@@ -404,6 +417,7 @@ static unsigned begin_status(struct answer *a)
 	text_member_bool(&a->text, "application_attached", c->application.connection_fd >= 0);
 	text_member(&a->text, "credential_store", c->credentials.ops ? c->credentials.ops->name : "none");
 	text_member_bool(&a->text, "credential_store_reachable", admin_store_reachable(c));
+	put_psk_file(a);
 	put_tenants(a);
 	put_certificates(a);
 	text_add(&a->text, "}\n", 2);

@@ -449,6 +449,7 @@ struct control *control_new(const struct config *config, struct worker_link *lin
 void control_reload(struct control *c)
 {
 	tenants_look(c->tenants);
+	stores_look(c->stores);
 }
 
 int control_start(struct control *c)

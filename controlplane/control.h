@@ -35,8 +35,8 @@ void control_watch_port(struct control *c, bool (*is_up)(void *port), void *port
 /* Starts the thread. 0 or -errno. */
 int control_start(struct control *c);
 
-/* Any thread. Certificates, keys and trust anchors whose files have changed are read anew at once, and not
- * only when the files have come to rest; the log says what came of it. */
+/* Any thread. Certificates, keys, trust anchors and pre-shared keys whose files have changed are read anew at
+ * once, and not only when the files have come to rest; the log says what came of it. */
 void control_reload(struct control *c);
 
 /* Main thread. Asks the thread to end: no new handshakes, MAIL_STOP to the workers, SESSION_DOWN delivered

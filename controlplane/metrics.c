@@ -261,6 +261,37 @@ static void put_store_rows(struct writer *w)
 		put_one(w, store_live_rows(live));
 }
 
+static void put_psk_file_rows(struct writer *w)
+{
+	const struct psk_live *file = stores_file(w->c->stores);
+
+	if (file)
+		put_one(w, psk_live_rows(file));
+}
+
+static void put_psk_file_renewals(struct writer *w)
+{
+	struct psk_live *file = stores_file(w->c->stores);
+	struct renewal_state state;
+
+	if (!file)
+		return;
+	psk_live_state(file, &state);
+	put(w, (struct sample){.key = {"outcome"}, .label = {"taken"}, .value = state.taken});
+	put(w, (struct sample){.key = {"outcome"}, .label = {"refused"}, .value = state.refused});
+}
+
+static void put_psk_file_fault(struct writer *w)
+{
+	struct psk_live *file = stores_file(w->c->stores);
+	struct renewal_state state;
+
+	if (!file)
+		return;
+	psk_live_state(file, &state);
+	put_one(w, state.fault[0] != 0);
+}
+
 static void put_store_lost(struct writer *w)
 {
 	const struct store_live *live = stores_live(w->c->stores);
@@ -413,6 +444,14 @@ static const struct family families[] = {
 	{"store_damaged", "Of these, rows that were damaged", false, put_store_damaged, 0},
 	{"store_asked", "Look-ups sent to the Redis server", false, put_store_asked, 0},
 	{"store_remembered", "Look-ups answered from memory instead", false, put_store_remembered, 0},
+	{"psk_file_rows", "Pre-shared keys in use from the file", true, put_psk_file_rows, 0},
+	{"psk_file_renewals",
+	 "Changes of the file of pre-shared keys by what became of each: taken, or refused and the old ones "
+	 "kept",
+	 false, put_psk_file_renewals, 0},
+	{"psk_file_fault",
+	 "1 while the file of pre-shared keys is not what is in use, because it cannot be used", true,
+	 put_psk_file_fault, 0},
 	{"workers", "Worker threads", true, put_workers, 0},
 	{"sessions", "Live sessions", true, put_sessions, 0},
 	{"handshakes_in_flight", "Handshakes that the control thread works on", true, put_in_flight, 0},

@@ -2,7 +2,6 @@
 #include "controlplane/psk_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,18 +9,21 @@
 #include <unistd.h>
 
 #include "controlplane/proof.h"
+#include "controlplane/secret_file.h"
 #include "crypto/secret.h"
+#include "crypto/sha256.h"
 
 enum {
 	FILE_LEN_MAX = 256 << 20,
 	ENTRIES_MAX = 1 << 21,
+	WHY_MAX = 256,
 };
 
 struct entry {
 	uint8_t identity[PSK_IDENTITY_MAX];
 	uint8_t key[PSK_KEY_MAX];
 	uint8_t identity_len, key_len;
-	uint32_t line;
+	uint64_t version;
 };
 
 struct psk_file {
@@ -57,10 +59,9 @@ static uint32_t *find_place(const struct psk_file *f, const uint8_t *identity, s
 	return &f->table[at];
 }
 
-static int find_psk(void *store, const char *tenant, const uint8_t *identity, size_t identity_len,
-		    struct psk_credential *out)
+int psk_file_find(const struct psk_file *f, const char *tenant, const uint8_t *identity, size_t identity_len,
+		  struct psk_credential *out)
 {
-	const struct psk_file *f = store;
 	uint32_t place = *find_place(f, identity, identity_len);
 	const struct entry *e;
 
@@ -71,15 +72,29 @@ static int find_psk(void *store, const char *tenant, const uint8_t *identity, si
 	memcpy(out->key, e->key, e->key_len);
 	out->key_len = e->key_len;
 	registree_by_credential(&out->registree, identity, identity_len);
+	out->registree.version = e->version;
 	return 1;
 }
 
-static void close_store(void *store)
+/* Of the row alone, so that it is the same after the next start, and in every gateway that has the file: a
+ * session ticket may come from there. No number of a change of another store is as high. */
+static uint64_t version_of(const struct entry *e)
 {
-	psk_file_close(store);
-}
+	uint8_t digest[SHA256_LEN];
+	uint64_t version = 0;
+	struct sha256 h;
 
-const struct credential_store psk_file_store = {.name = "file", .find_psk = find_psk, .close = close_store};
+	sha256_start(&h, sha256_initial, 0);
+	sha256_update(&h, &e->identity_len, 1);
+	sha256_update(&h, e->identity, e->identity_len);
+	sha256_update(&h, e->key, e->key_len);
+	sha256_finish(&h, digest);
+	for (unsigned i = 0; i < sizeof version; i++)
+		version = version << 8 | digest[i];
+	secret_wipe(&h, sizeof h);
+	secret_wipe(digest, sizeof digest);
+	return version | 1ULL << 63;
+}
 
 /* ---- reading */
 
@@ -136,7 +151,7 @@ static bool is_blank(char c)
 }
 
 /* One line without its newline. 0; 1 when there is nothing in it; -EINVAL with *why. */
-static int read_line(struct psk_file *f, const char *line, size_t len, uint32_t number, const char **why)
+static int read_line(struct psk_file *f, const char *line, size_t len, const char **why)
 {
 	struct entry *e = &f->entries[f->count];
 	uint32_t *place;
@@ -157,7 +172,7 @@ static int read_line(struct psk_file *f, const char *line, size_t len, uint32_t 
 		*why = "the same identity stands in an earlier line";
 		return -EINVAL;
 	}
-	e->line = number;
+	e->version = version_of(e);
 	*place = ++f->count;
 	return 0;
 }
@@ -196,7 +211,7 @@ static int read_text(struct psk_file *f, const char *path, const char *text, siz
 		const char *why;
 
 		number++;
-		if (read_line(f, line, (size_t)(stop - line), number, &why) < 0) {
+		if (read_line(f, line, (size_t)(stop - line), &why) < 0) {
 			snprintf(error, error_len, "%s, line %u: %s (expected \"identity:hexkey\")", path,
 				 number, why);
 			return -EINVAL;
@@ -210,27 +225,21 @@ static int read_text(struct psk_file *f, const char *path, const char *text, siz
 
 static int open_checked(const char *path, size_t *len, char *error, size_t error_len)
 {
+	char why[WHY_MAX];
 	struct stat status;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	int fd = secret_file_open(path, &status, why, sizeof why);
 
-	if (fd < 0 || fstat(fd, &status)) {
-		snprintf(error, error_len, "%s cannot be read: %s", path, strerror(errno));
-	} else if (!S_ISREG(status.st_mode)) {
-		snprintf(error, error_len, "%s is not a file", path);
-	} else if (status.st_mode & (S_IROTH | S_IWOTH)) {
-		snprintf(error, error_len,
-			 "%s holds keys, and everyone on this machine may read or change it (mode %04o): "
-			 "chmod o-rw %s",
-			 path, (unsigned)status.st_mode & 07777, path);
-	} else if (status.st_size > FILE_LEN_MAX) {
-		snprintf(error, error_len, "%s is larger than 256 MiB", path);
-	} else {
+	if (fd < 0) {
+		snprintf(error, error_len, "%s %s", path, why);
+		return fd;
+	}
+	if (status.st_size <= FILE_LEN_MAX) {
 		*len = (size_t)status.st_size;
 		return fd;
 	}
-	if (fd >= 0)
-		close(fd);
-	return -1;
+	snprintf(error, error_len, "%s is larger than 256 MiB", path);
+	close(fd);
+	return -EFBIG;
 }
 
 static int read_whole(int fd, char *text, size_t len)

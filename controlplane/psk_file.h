@@ -1,6 +1,5 @@
-/* The credential store "file": pre-shared keys from one text file, read whole at start.
- *
- * They are those of the default tenant.
+/* Pre-shared keys from one text file, read whole, and never changed then: psk_live.h reads it again. They are
+ * those of the default tenant.
  *
  *   # a comment, an empty line
  *   identity:hexkey        the key is behind the last colon; the identity is its name for the application too
@@ -12,13 +11,15 @@
 
 struct psk_file;
 
-extern const struct credential_store psk_file_store;
-
-/* Main thread. Refuses a file that others may read. NULL on failure with a readable sentence in error: the
- * file, the line, what is wrong with it; never a key. */
+/* Any thread; may take a second for a million keys. Refuses a file that others may read. NULL on failure with
+ * a readable sentence in error: the file, the line, what is wrong with it; never a key. */
 struct psk_file *psk_file_open(const char *path, char *error, size_t error_len);
 /* Wipes every key. NULL is fine. */
 void psk_file_close(struct psk_file *f);
+
+/* As find_psk() of struct credential_store. The version of a registree is one of identity and key. */
+int psk_file_find(const struct psk_file *f, const char *tenant, const uint8_t *identity, size_t identity_len,
+		  struct psk_credential *out);
 
 uint32_t psk_file_count(const struct psk_file *f);
 

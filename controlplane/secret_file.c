@@ -48,22 +48,33 @@ static ssize_t read_all(int fd, uint8_t *out, size_t room)
 }
 
 /* Without blocking: a FIFO would keep the caller waiting. */
-ssize_t secret_file_read(const char *path, void *out, size_t room, struct stat *st, char *why, size_t why_len)
+int secret_file_open(const char *path, struct stat *st, char *why, size_t why_len)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	struct stat found;
-	ssize_t ret = look_at(fd, &found, why, why_len);
+	int ret = look_at(fd, st, why, why_len);
 
-	if (ret == 0) {
-		ret = read_all(fd, out, room);
-		if (ret == -EFBIG)
-			snprintf(why, why_len, "is longer than %zu bytes", room);
-		else if (ret < 0)
-			snprintf(why, why_len, "cannot be read: %s", strerror((int)-ret));
-	}
-	if (ret >= 0 && st)
-		*st = found;
+	if (ret == 0)
+		return fd;
 	if (fd >= 0)
 		close(fd);
+	return ret;
+}
+
+ssize_t secret_file_read(const char *path, void *out, size_t room, struct stat *st, char *why, size_t why_len)
+{
+	struct stat found;
+	int fd = secret_file_open(path, &found, why, why_len);
+	ssize_t ret;
+
+	if (fd < 0)
+		return fd;
+	ret = read_all(fd, out, room);
+	if (ret == -EFBIG)
+		snprintf(why, why_len, "is longer than %zu bytes", room);
+	else if (ret < 0)
+		snprintf(why, why_len, "cannot be read: %s", strerror((int)-ret));
+	if (ret >= 0 && st)
+		*st = found;
+	close(fd);
 	return ret;
 }

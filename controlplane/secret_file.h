@@ -8,6 +8,10 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
+/* Opens it, without blocking, when it is a regular file and closed to others, and fills st. The caller closes
+ * it. -errno as below, with the end of a sentence in why. */
+int secret_file_open(const char *path, struct stat *st, char *why, size_t why_len);
+
 /* Fills out, of room bytes, with all of the file; the caller wipes it, whatever this returns. st: filled with
  * what the file was when it was read; may be NULL. The number of bytes, or -errno with the end of a sentence
  * in why ("cannot be read: ..."): -EINVAL when it is not a regular file, -EPERM when others may read or write

@@ -9,10 +9,10 @@
 #include "crypto/secret.h"
 
 struct stores {
-	struct psk_file *file;
+	struct psk_live *file;
 	struct store_live *live;
 	struct redis_store *redis;
-	struct credentials main; /* the one that changes while it is open: all but the file */
+	struct credentials main; /* the other one */
 };
 
 /* ---- a file before the other store */
@@ -25,7 +25,7 @@ static int find_psk(void *store, const char *tenant, const uint8_t *identity, si
 	const struct stores *s = store;
 	const struct credentials *other = &s->main;
 	struct psk_credential unused;
-	int late, ret = psk_file_store.find_psk(s->file, tenant, identity, identity_len, out);
+	int late, ret = psk_live_ops.find_psk(s->file, tenant, identity, identity_len, out);
 
 	if (ret == 0)
 		return other->ops->find_psk(other->store, tenant, identity, identity_len, out);
@@ -46,9 +46,11 @@ static int find(void *store, const struct credential_id *id, struct registree *o
 
 static int changes(void *store, uint64_t *number, struct credential_change *out, unsigned max)
 {
-	const struct credentials *other = &((const struct stores *)store)->main;
+	const struct stores *s = store;
+	int ret = psk_live_ops.changes(s->file, number, out, max);
 
-	return other->ops->changes(other->store, number, out, max);
+	/* The other one's are read with the next call: *number is its own, and stays. */
+	return ret < 0 ? ret : s->main.ops->changes(s->main.store, number, out, max);
 }
 
 static int chain_fd(const void *store)
@@ -117,12 +119,12 @@ static int open_file(struct stores *s, const char *path, char *error, size_t err
 {
 	char why[512];
 
-	s->file = psk_file_open(path, why, sizeof why);
+	s->file = psk_live_open(path, why, sizeof why);
 	if (!s->file) {
 		snprintf(error, error_len, "credentials.psk_file: %s", why);
 		return -EINVAL;
 	}
-	log_write(LOG_LEVEL_INFO, "%u pre-shared keys from %s", psk_file_count(s->file), path);
+	log_write(LOG_LEVEL_INFO, "%u pre-shared keys from %s", psk_live_rows(s->file), path);
 	return 0;
 }
 
@@ -186,7 +188,7 @@ void stores_close(struct stores *s)
 		return;
 	if (s->main.ops)
 		s->main.ops->close(s->main.store);
-	psk_file_close(s->file);
+	psk_live_close(s->file);
 	free(s);
 }
 
@@ -195,11 +197,17 @@ struct credentials stores_credentials(struct stores *s)
 	if (!s->file)
 		return s->main;
 	if (!s->main.ops)
-		return (struct credentials){.ops = &psk_file_store, .store = s->file, .default_only = true};
+		return (struct credentials){.ops = &psk_live_ops, .store = s->file, .default_only = true};
 	return (struct credentials){.ops = s->main.ops->fd ? &waiting_chain : &chain, .store = s};
 }
 
-const struct psk_file *stores_file(const struct stores *s)
+void stores_look(struct stores *s)
+{
+	if (s->file)
+		psk_live_look(s->file);
+}
+
+struct psk_live *stores_file(const struct stores *s)
 {
 	return s->file;
 }

@@ -4,7 +4,7 @@
 #ifndef CONTROLPLANE_STORES_H
 #define CONTROLPLANE_STORES_H
 
-#include "controlplane/psk_file.h"
+#include "controlplane/psk_live.h"
 #include "controlplane/store_live.h"
 #include "controlplane/store_redis.h"
 #include "controlplane/tls.h"
@@ -19,8 +19,11 @@ void stores_close(struct stores *s); /* NULL is fine */
 /* Borrowed until stores_close(). Control thread. */
 struct credentials stores_credentials(struct stores *s);
 
+/* Any thread: the file is looked at now. */
+void stores_look(struct stores *s);
+
 /* For metrics; NULL: there is none. */
-const struct psk_file *stores_file(const struct stores *s);
+struct psk_live *stores_file(const struct stores *s);
 const struct store_live *stores_live(const struct stores *s);
 const struct redis_store *stores_redis(const struct stores *s);
 

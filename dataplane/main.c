@@ -55,7 +55,7 @@ static void usage(FILE *out)
 	      "\n"
 	      "Signals: SIGTERM and SIGINT end every session with close_notify and stop; SIGHUP reads "
 	      "certificates,\n"
-	      "keys and trust anchors anew.\n"
+	      "keys, trust anchors and pre-shared keys anew.\n"
 	      "Exit status: 0 after a clean stop, 1 when something failed, 2 for wrong arguments.\n",
 	      out);
 }
@@ -228,7 +228,8 @@ static int wait_for_end(const struct gateway *g, const sigset_t *signals)
 	int signal = 0;
 
 	while (sigwait(signals, &signal) == 0 && signal == SIGHUP) {
-		fprintf(stderr, "sluice: SIGHUP: looking at certificates, keys and trust anchors\n");
+		fprintf(stderr,
+			"sluice: SIGHUP: looking at certificates, keys, trust anchors and pre-shared keys\n");
 		control_reload(g->control);
 	}
 	return signal;

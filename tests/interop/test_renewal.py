@@ -233,7 +233,7 @@ class Renewal(Case):
             stop.set()
             writer.join()
         self.now["server"] = pair
-        self.assertLogged("SIGHUP: looking at certificates, keys and trust anchors")
+        self.assertLogged("SIGHUP: looking at certificates, keys, trust anchors and pre-shared keys")
         print(f"# after SIGHUP a client saw the new certificate within {1000 * took:.0f} ms", flush=True)
 
     # -- what is not

@@ -339,18 +339,27 @@ static void test_wrapped(void **state)
 
 /* ---- a file before the store */
 
+static void write_psk_file(const char *text)
+{
+	FILE *f = fopen(psk_path, "w");
+
+	assert_non_null(f);
+	assert_int_equal(fchmod(fileno(f), 0600), 0);
+	fputs(text, f);
+	fclose(f);
+}
+
 static void test_file_first(void **state)
 {
 	struct config_credentials config = {.psk_file = psk_path, .store = path};
-	FILE *f = fopen(psk_path, "w");
+	struct credential_change told[4];
+	uint64_t number, before;
 	struct psk_credential out;
 	struct credentials c;
 	struct stores *s;
+	bool stale = false;
 
-	assert_non_null(f);
-	fputs("device-00007:ffff\nonly-here:eeee\n", f);
-	fclose(f);
-	assert_int_equal(chmod(psk_path, 0600), 0);
+	write_psk_file("device-00007:ffff\nonly-here:eeee\n");
 	write_store(path, NULL, &all_rows);
 	write_store(path, NULL, &(struct job){.first = 7, .count = 1, .tenant = "water", .value = 3});
 	assert_int_equal(stores_open(&config, &s, error, sizeof error), 0);
@@ -366,6 +375,26 @@ static void test_file_first(void **state)
 	assert_int_equal(c.ops->find_psk(c.store, "water", (const uint8_t *)"device-00007", 12, &out), 1);
 	assert_int_equal(out.key[0], 3);
 	assert_int_equal(c.ops->find_psk(c.store, "water", (const uint8_t *)"only-here", 9, &out), 0);
+	/* a change of either is told, and one of the file moves no number of the store's */
+	number = UINT64_MAX;
+	assert_int_equal(c.ops->changes(c.store, &number, told, 4), 0);
+	write_store(path, NULL, &(struct job){.first = 8, .count = 1, .tenant = "", .value = 4});
+	before = number;
+	write_psk_file("device-00007:ffff\nonly-there:dddd\n");
+	stores_look(s);
+	for (unsigned i = 0; stale == 0 && i < 6000; i++) {
+		uint64_t at = before; /* again and again, so that the order does not matter */
+
+		stale = c.ops->changes(c.store, &at, told, 4) == -ESTALE;
+		assert_true(!stale || at == before);
+		usleep(10000);
+	}
+	assert_true(stale);
+	assert_int_equal(c.ops->changes(c.store, &number, told, 4), 1);
+	assert_memory_equal(told[0].id.name, "device-00008", 12);
+	assert_int_equal(c.ops->find_psk(c.store, "", (const uint8_t *)"only-there", 10, &out), 1);
+	assert_int_equal(out.key[0], 0xdd);
+	assert_int_equal(c.ops->find_psk(c.store, "", (const uint8_t *)"only-here", 9, &out), 0);
 	/* which need no store */
 	assert_int_equal(truncate(data, 0), 0);
 	assert_int_equal(c.ops->find_psk(c.store, "", (const uint8_t *)"device-00007", 12, &out), 1);
