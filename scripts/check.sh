@@ -108,7 +108,7 @@ test_testbed() {
 }
 
 run_tests() {
-	local stage asan_follows="" interop_jobs=$((3 * jobs)) # these wait for each other most of the time
+	local stage asan_follows="" interop_jobs=$((2 * jobs)) # these wait for their clients most of the time
 	[[ " $* " != *" release "*"asan "* ]] || asan_follows=yes
 	for stage; do
 		"test_$stage"

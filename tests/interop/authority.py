@@ -153,6 +153,18 @@ class Silent:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(("127.0.0.1", port))
         self.socket.listen(64)
+        self.socket.setblocking(False)
+        self.connections = []
+
+    def asked(self):
+        """Whether somebody has connected."""
+        try:
+            self.connections.append(self.socket.accept()[0])
+        except BlockingIOError:
+            pass
+        return bool(self.connections)
 
     def stop(self):
+        for connection in self.connections:
+            connection.close()
         self.socket.close()

@@ -43,7 +43,7 @@ def coap_put(payload, message_id=b"\x7d\x34"):
     return b"\x42\x03" + message_id + b"tk\xbcexample_data\xff" + payload[:-1] + b"\n"
 
 
-def coap_client(flavour, server, credential, payload=PAYLOAD, seconds=10, options=()):
+def coap_client(flavour, server, credential, payload=PAYLOAD, seconds=30, options=()):
     """coap-client-openssl or coap-client-gnutls."""
     host = f"[{server[0]}]" if ":" in server[0] else server[0]
     command = ["coap-client-" + flavour, "-v", "5", "-B", str(seconds), "-m", "put", "-e", payload.decode(), *options]
@@ -84,7 +84,7 @@ def piped(command, payload, seconds):
     return Result(command, payload, any(answer in output for answer in answers), took, output)
 
 
-def openssl_client(server, credential, payload=PAYLOAD, seconds=10, options=()):
+def openssl_client(server, credential, payload=PAYLOAD, seconds=30, options=()):
     host = f"[{server[0]}]" if ":" in server[0] else server[0]
     command = ["openssl", "s_client", "-dtls1_2", "-connect", f"{host}:{server[1]}", "-quiet", "-no_ign_eof",
                "-cipher", OPENSSL_SUITES[credential.suite] + ":@SECLEVEL=0", *options]
@@ -97,7 +97,7 @@ def openssl_client(server, credential, payload=PAYLOAD, seconds=10, options=()):
     return piped(command, payload, seconds)
 
 
-def gnutls_client(server, credential, payload=PAYLOAD, seconds=10, options=()):
+def gnutls_client(server, credential, payload=PAYLOAD, seconds=30, options=()):
     command = ["gnutls-cli", "--udp", "--port", str(server[1]), "--priority", GNUTLS_PRIORITIES[credential.suite],
                *options]
     if credential.psk:

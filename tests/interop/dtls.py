@@ -157,7 +157,7 @@ class Client:
     """
 
     def __init__(self, server, psk=None, certificate=None, suites=None, extensions=b"", ems=True, cid=None,
-                 source=None, timeout=10.0, verify_hello_version=True):
+                 source=None, timeout=30.0, verify_hello_version=True):
         self.server, self.psk, self.certificate = server, psk, certificate
         self.suites = suites or [PSK_CCM_8 if psk else ECDHE_ECDSA_CCM_8]
         self.extra_extensions, self.offer_ems, self.cid = extensions, ems, cid

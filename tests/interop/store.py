@@ -85,7 +85,7 @@ class Case(lab.Case):
     def connected(self, identity, key, server_name=None, **options):
         """A client with a session; the caller closes it."""
         options.setdefault("extensions", sni(server_name) if server_name else b"")
-        client = self.lab.client(psk=(identity.encode(), key), timeout=4.0, **options)
+        client = self.lab.client(psk=(identity.encode(), key), **options)
         try:
             return client.connect()
         except BaseException:
@@ -94,12 +94,12 @@ class Case(lab.Case):
 
     def assertWorks(self, client):
         payload = os.urandom(16)
-        self.assertEqual(client.exchange(payload, 3.0), payload)
+        self.assertEqual(client.exchange(payload), payload)
 
     def log_count(self, text):
         with open(self.lab.gateway.log, errors="replace") as log:
             return log.read().count(text)
 
-    def assertLogged(self, text, seconds=5.0):
-        self.assertTrue(self.wait_until(lambda: self.log_count(text) > 0, seconds),
+    def assertLogged(self, text):
+        self.assertTrue(self.wait_until(lambda: self.log_count(text) > 0),
                         f"no \"{text}\" in\n{self.lab.gateway.output()}")

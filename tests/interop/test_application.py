@@ -78,7 +78,7 @@ class Exporters(Attached):
         """What s_client says that it exports. It prints that when it ends, so it is given the end of its input."""
         command = ["openssl", "s_client", "-dtls1_2", "-connect", f"{lab.GATEWAY4}:{lab.PORT}", "-keymatexport", label,
                    "-keymatexportlen", "48", *options]
-        done = subprocess.run(command, input=b"", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20)
+        done = subprocess.run(command, input=b"", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=lab.PATIENCE_S)
         found = re.search(r"Keying material: ([0-9A-F]{96})", done.stdout.decode(errors="replace"))
         self.assertTrue(found, done.stdout.decode(errors="replace"))
         return bytes.fromhex(found.group(1))
@@ -167,7 +167,7 @@ class Example(Attached):
     def test_it_prints_who_sent_what(self):
         who = self.start_who("--echo")
         try:
-            self.assertTrue(self.wait_until(lambda: self.is_told_after("volume=1234.5m", who), 20))
+            self.assertTrue(self.wait_until(lambda: self.is_told_after("volume=1234.5m", who)))
             with self.lab.client() as client:
                 client.connect()
                 self.assertEqual(client.exchange(b"temperature=21\x1b"), b"temperature=21\x1b")

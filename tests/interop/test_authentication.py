@@ -78,7 +78,7 @@ class OnlyPsk(lab.Case):
 
     def test_A06_no_certificate_handshake(self):
         def attempt():
-            with self.lab.client(psk=None, suites=[dtls.ECDHE_ECDSA_CCM_8], timeout=4.0) as client:
+            with self.lab.client(psk=None, suites=[dtls.ECDHE_ECDSA_CCM_8]) as client:
                 client.connect()
         self.assertRefused(attempt, ["handshake_failure", None])
 
@@ -91,7 +91,7 @@ class Certificates:
         return self.lab.client(certificate=certificate, psk=None, suites=[dtls.ECDHE_ECDSA_CCM_8], **options)
 
     def connect_with(self, name):
-        with self.device(name, timeout=4.0) as client:
+        with self.device(name) as client:
             client.connect()
 
     def test_A03_a_good_certificate(self):
@@ -107,7 +107,7 @@ class Certificates:
 
     def test_A03_a_chain_that_is_no_certificate(self):
         def attempt():
-            with self.device(timeout=4.0) as client:
+            with self.device() as client:
                 client.start()
                 chain = [os.urandom(300)]
                 client.send(client.plain(dtls.HANDSHAKE, client.certificate_message(chain)),

@@ -71,7 +71,7 @@ class Clients(lab.Case):
     def openssl(self, *options):
         command = ["openssl", "s_client", "-connect", f"{lab.GATEWAY4}:{lab.PORT}", "-psk_identity",
                    lab.METER.decode(), "-psk", lab.METER_KEY.hex(), *options]
-        return subprocess.run(command, input=b"", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20).stdout
+        return subprocess.run(command, input=b"", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=lab.PATIENCE_S).stdout
 
     def test_H14_suites_that_are_never_taken(self):
         self.lab_is_good()

@@ -80,16 +80,16 @@ class Edge(lab.Case):
 
     def libcoap(self, method, path, *options, flavour="openssl", psk=(lab.METER, lab.METER_KEY)):
         """What coap-client reports: the code of the answer."""
-        command = [f"coap-client-{flavour}", "-v", "7", "-B", "5", "-m", method, "-u", psk[0].decode(), "-k",
+        command = [f"coap-client-{flavour}", "-v", "7", "-B", "30", "-m", method, "-u", psk[0].decode(), "-k",
                    psk[1].decode(), *options, f"coaps://{lab.GATEWAY4}:{lab.PORT}/{path}"]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              timeout=20, text=True)
+                              timeout=lab.PATIENCE_S, text=True)
         answers = [line for line in done.stdout.splitlines() if "t:ACK c:" in line or "t:NON c:" in line]
         codes = [line.split(" c:")[1].split()[0].rstrip(",") for line in answers]
         self.assertTrue(codes and codes[-1][0] in "245", done.stdout)
         return codes[-1]
 
-    def ask(self, client, message, seconds=2):
+    def ask(self, client, message, seconds=None):
         """The answer to a message: (type, code as text, message ID, token, options and payload); None: none came."""
         client.send(client.data(message))
         answer = client.receive(seconds)
@@ -110,7 +110,7 @@ class Edge(lab.Case):
 
     def look_up(self, question):
         with socket.socket(socket.AF_UNIX) as door:
-            door.settimeout(5)
+            door.settimeout(lab.PATIENCE_S)
             door.connect(self.door)
             door.sendall(question.encode() + b"\n")
             return json.loads(door.makefile().readline())

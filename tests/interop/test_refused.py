@@ -55,7 +55,7 @@ class Refused(lab.Case):
     def hello(self, extensions=None, **changes):
         """One hand-made ClientHello, the cookie obtained; whatever follows is awaited."""
         def attempt():
-            with self.lab.client(timeout=4) as client:
+            with self.lab.client() as client:
                 self.address = "%s:%d" % client.socket.getsockname()[:2]
                 if extensions is not None:
                     changes["extensions"] = extensions
@@ -142,7 +142,7 @@ class Refused(lab.Case):
 
     def test_H13_a_certificate_verify_with_sha1(self):
         def attempt():
-            with self.lab.client(certificate=pki.pair(self.lab.pki, "device"), psk=None, timeout=4) as client:
+            with self.lab.client(certificate=pki.pair(self.lab.pki, "device"), psk=None) as client:
                 client.start()
                 client.send(client.plain(dtls.HANDSHAKE, client.certificate_message()),
                             client.plain(dtls.HANDSHAKE, client.key_exchange_message()))
@@ -221,9 +221,9 @@ class Refused(lab.Case):
         self.lab.check_good()
         before = self.admin.refusals(cause)
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as client:
-            counted = self.wait_until(lambda: self.admin.refusals(cause) > before, 10)
+            counted = self.wait_until(lambda: self.admin.refusals(cause) > before)
             try:
-                output = client.communicate(b"", 5)[0].decode(errors="replace")
+                output = client.communicate(b"", 20)[0].decode(errors="replace")
             except subprocess.TimeoutExpired:
                 client.kill()
                 output = client.communicate()[0].decode(errors="replace")

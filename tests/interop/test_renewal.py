@@ -2,6 +2,7 @@
 """Certificates, keys and trust anchors that change while the gateway runs: by rename, in place, one after the other, and
 wrong in every way. Real clients: openssl s_client, which sees the certificate, and gnutls-cli."""
 
+import contextlib
 import os
 import re
 import select
@@ -76,7 +77,7 @@ class Case(store.Case):
         # s_client takes its time to close a connection: it is killed when it has told what it sees.
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT) as client:
-            output, end = b"", time.monotonic() + 10
+            output, end = b"", time.monotonic() + lab.PATIENCE_S
             while b"Verify return code:" not in output and (left := end - time.monotonic()) > 0:
                 if select.select([client.stdout], [], [], left)[0]:
                     chunk = os.read(client.stdout.fileno(), 65536)
@@ -88,7 +89,7 @@ class Case(store.Case):
         good = found and b"Verify return code: 0 (ok)" in output
         return x509.load_pem_x509_certificate(found.group(0)) if good else None, output.decode(errors="replace")
 
-    def assertShows(self, pair, name=None, seconds=8.0):
+    def assertShows(self, pair, name=None, seconds=lab.PATIENCE_S):
         found, end = self.shown(name), time.monotonic() + seconds
         while found[0] != pair[0] and time.monotonic() < end:
             time.sleep(0.1)
@@ -97,7 +98,7 @@ class Case(store.Case):
 
     def connects(self, device, name=None):
         credential = clients.Credential(certificate=(device + ".pem", device + ".key"), ca=self.files("root.pem"))
-        return clients.openssl_client(self.lab.server, credential, seconds=4,
+        return clients.openssl_client(self.lab.server, credential,
                                       options=["-servername", name] if name else ["-noservername"])
 
     def assertGood(self):
@@ -109,7 +110,7 @@ class Case(store.Case):
     def assertGoodWithGnutls(self):
         device = self.lab.pki
         credential = clients.Credential(certificate=(device["device.pem"], device["device.key"]), ca=self.files("root.pem"))
-        result = clients.gnutls_client(self.lab.server, credential, seconds=4, options=["--disable-sni"])
+        result = clients.gnutls_client(self.lab.server, credential, options=["--disable-sni"])
         self.assertTrue(result.ok, str(result))
 
     # -- what the operator sees
@@ -121,12 +122,12 @@ class Case(store.Case):
         return self.admin.metrics()[(name, tuple(sorted({"tenant": tenant, **labels}.items())))]
 
     def assertFault(self, *words, tenant=""):
-        self.assertTrue(self.wait_until(lambda: all(w in self.status(tenant).get("fault", "") for w in words), 8),
+        self.assertTrue(self.wait_until(lambda: all(w in self.status(tenant).get("fault", "") for w in words)),
                         f"{words}: {self.status(tenant)}\n{self.lab.gateway.output()}")
         self.assertEqual(self.metric("sluice_certificate_fault", tenant), 1)
 
     def assertNoFault(self, tenant=""):
-        self.assertTrue(self.wait_until(lambda: "fault" not in self.status(tenant), 8), str(self.status(tenant)))
+        self.assertTrue(self.wait_until(lambda: "fault" not in self.status(tenant)), str(self.status(tenant)))
         self.assertEqual(self.metric("sluice_certificate_fault", tenant), 0)
 
     def setUp(self):
@@ -216,6 +217,8 @@ class Renewal(Case):
         pair, stop = self.new_pair(), threading.Event()
 
         def keep_writing():
+            with contextlib.suppress(PermissionError):  # on time, on a machine that is busy, too
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), -15)
             while not stop.wait(0.2):
                 self.put("server", pair)
         writer = threading.Thread(target=keep_writing)
@@ -227,7 +230,7 @@ class Renewal(Case):
             writer.join()
             asked = time.monotonic()
             self.look()
-            self.assertShows(pair, seconds=5)
+            self.assertShows(pair)
             took = time.monotonic() - asked
         finally:
             stop.set()
@@ -304,7 +307,7 @@ class Renewal(Case):
         self.assertFault("is not valid yet")
         self.assertShows(self.now["server"], seconds=0)
         self.now["server"] = pair
-        self.assertShows(pair, seconds=30)
+        self.assertShows(pair)
 
     def test_a_signature_with_sha1(self):
         key = pki.key_pem(self.root[1])
@@ -329,7 +332,7 @@ class Renewal(Case):
         live = self.lab.client(certificate=certificate).connect()
         self.assertFalse(self.connects(theirs).ok)
         self.files.write("anchors.pem", self.read(self.lab.pki["other-ca.pem"]))
-        self.assertTrue(self.wait_until(lambda: self.connects(theirs).ok, 10))
+        self.assertTrue(self.wait_until(lambda: self.connects(theirs).ok))
         self.assertFalse(self.connects(ours).ok)
         self.assertTrue(self.connects(theirs).ok)
         self.assertWorks(live)  # as the manual says
@@ -407,7 +410,7 @@ class Stapling(Case):
             def stapled():
                 output = self.shown(options=["-status"])[1]
                 return "Cert Status: good" in output and serial in output.replace("Serial Number: 0", "Serial Number: ")
-            self.assertTrue(self.wait_until(stapled, 10), self.shown(options=["-status"])[1])
+            self.assertTrue(self.wait_until(stapled), self.shown(options=["-status"])[1])
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ class Resuming(lab.Case):
     settings = {"tls": {"tickets": True}}
 
     def s_client(self, session, resume, suite="PSK-AES128-CCM8", identity=METER, key=KEY, options=(), payload=None,
-                 seconds=20):
+                 seconds=lab.PATIENCE_S):
         """openssl s_client that keeps its ticket in a file, or shows the one in it; exchanges one message."""
         command = ["openssl", "s_client", "-dtls1_2", "-connect", f"{lab.GATEWAY4}:{lab.PORT}", "-cipher",
                    suite + ":@SECLEVEL=0", "-sess_in" if resume else "-sess_out", session, *options]
@@ -97,7 +97,7 @@ class Tickets(Resuming):
         command = ["gnutls-cli", "--udp", "--port", str(lab.PORT), "--priority",
                    clients.GNUTLS_PRIORITIES[clients.PSK], "--pskusername", METER.decode(), "--pskkey", KEY.hex(),
                    "--resume", "--waitresumption", lab.GATEWAY4]
-        done = subprocess.run(command, input=b"hello\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30)
+        done = subprocess.run(command, input=b"hello\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=lab.PATIENCE_S)
         self.assertIn(b"This is a resumed session", done.stdout, done.stdout.decode(errors="replace"))
         self.assertTrue(self.wait_until(lambda: len(self.identities()) >= before + 2),
                         self.lab.forward.output() + self.lab.gateway.output())
@@ -266,9 +266,9 @@ class SharedKeys(Resuming):
         self.check_resumes(session)  # what cannot be read changes nothing
         self.assertIn("the ticket keys stay as they are", self.lab.gateway.output(1000))
         self.write_keys("dd" * 32)
-        self.assertTrue(self.wait_until(lambda: not self.s_client(session, True)[0], 20))
+        self.assertTrue(self.wait_until(lambda: not self.s_client(session, True)[0]))
         self.write_keys("aa" * 32)
-        self.assertTrue(self.wait_until(lambda: self.s_client(session, True)[0], 20))
+        self.assertTrue(self.wait_until(lambda: self.s_client(session, True)[0]))
 
 
 class Expiring(Resuming):
@@ -376,7 +376,7 @@ class ResumingClient:
         client = self.client
         client.start()
         client.send(*client.last_flight())
-        type, body = client.receive_message(5)[:2]
+        type, body = client.receive_message()[:2]
         if type != dtls.NEW_SESSION_TICKET:
             raise AssertionError(f"message {type} in the place of a ticket")
         self.ticket, self.master = body[6:], client.master
@@ -406,17 +406,17 @@ class ResumingClient:
 
     def take_server_flight(self, client):
         """ServerHello, ChangeCipherSpec, Finished; the keys come of the old secret and the new randoms."""
-        message = client.receive_message(5)
+        message = client.receive_message()
         if not message or message[0] != dtls.SERVER_HELLO:
             raise AssertionError(f"{message} in the place of a ServerHello")
         client.master = self.master
         block = dtls.prf(self.master, "key expansion", client.server_random + client.random, 40)
         client.tx = dtls.Protection(block[0:16], block[32:36], client.peer_cid)
         client.rx = dtls.Protection(block[16:32], block[36:40], client.cid if client.peer_cid is not None else None)
-        client.finish(5)
+        client.finish()
 
     def exchange(self, payload):
-        return self.client.exchange(payload, 3)
+        return self.client.exchange(payload)
 
     def receive(self, seconds):
         return self.client.receive(seconds)

@@ -12,7 +12,7 @@ import lab
 from authority import DAY, issue
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from test_certificates import ALERTS, SOON_S, Fleet, uri
+from test_certificates import ALERTS, Fleet, uri
 
 
 class Lists(Fleet):
@@ -40,10 +40,10 @@ class Lists(Fleet):
         self.assertComesIn(lambda: self.openssl("good"), "urn:good")
 
     def read_anew(self, change, words="was read anew"):
-        """Within two seconds, while handshakes go on."""
+        """Without a restart."""
         log = len(self.lab.gateway.output(100000))
         change()
-        self.assertTrue(self.wait_until(lambda: words in self.lab.gateway.output(100000)[log:], SOON_S))
+        self.assertTrue(self.wait_until(lambda: words in self.lab.gateway.output(100000)[log:]))
 
     def tearDown(self):
         self.read_anew(self.revoke)
@@ -186,7 +186,7 @@ class RevokedSessionsSpread(RevokedSessionsKept):
             start = time.monotonic()
             self.read_anew(lambda: self.revoke("device"))
             for process in all:
-                self.assertEnds(process, 4 + SOON_S)
+                self.assertEnds(process)
             self.assertGreater(time.monotonic() - start, 2.0)
         self.check_good()
 

@@ -68,7 +68,7 @@ class Audited(lab.Case):
         if os.path.exists(self.report_path):
             os.unlink(self.report_path)
         self.auditor.process.send_signal(signal.SIGUSR1)
-        self.assertTrue(self.wait_until(lambda: os.path.exists(self.report_path), 60), self.auditor.output())
+        self.assertTrue(self.wait_until(lambda: os.path.exists(self.report_path)), self.auditor.output())
         with open(self.report_path) as file:
             return json.load(file)
 
@@ -135,7 +135,7 @@ class Preinstalled(Audited):
                            f"{cls.sessions},seed,{DEVICES_NET},{cls.cids}"]
 
     def test_every_session_serves(self):
-        self.assertTrue(self.wait_until(lambda: self.audit()["up"] == self.sessions, 60), "all are announced")
+        self.assertTrue(self.wait_until(lambda: self.audit()["up"] == self.sessions), "all are announced")
         done = self.run_swarm("seed")
         self.assertEqual(done.returncode, 0, done.stdout)
         audit = self.audit()

@@ -19,7 +19,7 @@ class Start(lab.Case):
         with open(path, "w") as file:
             json.dump(config, file)
         done = subprocess.run([self.lab.program("sluice"), "--config", path], stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, timeout=30)
+                              stderr=subprocess.STDOUT, text=True, timeout=lab.PATIENCE_S)
         self.assertEqual(done.returncode, 1, done.stdout)
         self.lab.check_good()
         return done.stdout

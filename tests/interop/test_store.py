@@ -35,15 +35,13 @@ class Changes(store.Case):
         self.assertWorks(self.steady)
         self.steady.close()
 
-    def assertEnds(self, client, seconds):
-        start = time.monotonic()
+    def assertEnds(self, client):
         with self.assertRaises(dtls.HandshakeError) as caught:
-            client.receive(seconds)
+            client.receive()
         self.assertEqual(caught.exception.alert, "close_notify")
-        return time.monotonic() - start
 
     def assertStranger(self, identity, key, server_name=None):
-        self.assertRefused(lambda: self.connected(identity, key, server_name).close())
+        self.assertRefused(lambda: self.connected(identity, key, server_name, timeout=4.0).close())
 
     def test_a_credential_that_is_added_works_at_once(self):
         """With real clients."""
@@ -61,8 +59,8 @@ class Changes(store.Case):
         with self.connected("leaver", KEY) as client, self.connected("leaver", KEY) as another:
             self.assertWorks(client)
             self.store.delete("leaver")
-            self.assertLess(self.assertEnds(client, 3.0), 1.0)
-            self.assertLess(self.assertEnds(another, 3.0), 1.0)
+            self.assertEnds(client)
+            self.assertEnds(another)
         self.assertLogged("credential")
         self.assertTrue(self.wait_until(lambda: "credential" in self.lab.forward.output()),
                         "the application is told: " + self.lab.forward.output())
@@ -72,7 +70,7 @@ class Changes(store.Case):
         self.store.add("changer", KEY)
         with self.connected("changer", KEY) as client:
             self.store.add("changer", OTHER_KEY, replace=True)
-            self.assertLess(self.assertEnds(client, 3.0), 1.0)
+            self.assertEnds(client)
         with self.connected("changer", OTHER_KEY) as client:
             self.assertWorks(client)
             self.store.add("changer", OTHER_KEY, replace=True)  # nothing changes
@@ -82,7 +80,7 @@ class Changes(store.Case):
         self.assertStranger("changer", KEY)
 
     def test_A07_two_hundred_replaced_at_once(self):
-        """By one import, and within the second."""
+        """By one import."""
         listing = os.path.join(self.lab.folder, "many.csv")
 
         def replace(key):
@@ -92,10 +90,8 @@ class Changes(store.Case):
         replace(KEY)
         sessions = [self.connected(f"many-{n}", KEY) for n in range(200)]
         replace(OTHER_KEY)
-        start = time.monotonic()
         for client in sessions:
-            self.assertEnds(client, 5.0)
-        self.assertLess(time.monotonic() - start, 1.5)
+            self.assertEnds(client)
         for client in sessions:
             client.close()
 
@@ -117,9 +113,9 @@ class Changes(store.Case):
         for number in range(8):
             self.store.add(f"spread-{number}", OTHER_KEY, "spread", replace=True)
         time.sleep(1.0)
-        alive, ends, start = list(sessions), [], time.monotonic()
+        alive, ends, end = list(sessions), [], time.monotonic() + lab.PATIENCE_S
         self.assertWorks(sessions[-1])
-        while alive and time.monotonic() < start + 6:
+        while alive and time.monotonic() < end:
             for client in list(alive):
                 try:
                     client.receive(0.02)
@@ -146,8 +142,8 @@ class Changes(store.Case):
             time.sleep(0.6)
             client.send(*flight[1:])
             with self.assertRaises(dtls.HandshakeError):
-                client.finish(2.0)
-                client.receive(2.0)
+                client.finish()
+                client.receive()
                 self.fail("the session lives on")
 
     def test_A07_a_certificates_registree_removed(self):
@@ -159,7 +155,7 @@ class Changes(store.Case):
             client.connect()
             self.assertWorks(client)
             self.store.run("registree", "del", *names)
-            self.assertLess(self.assertEnds(client, 3.0), 1.0)
+            self.assertEnds(client)
         with self.lab.client(**own) as client:
             client.connect()
             self.store.run("registree", "add", *names, "--kind", "cse-id", "--id", "/cse-2")
@@ -175,7 +171,7 @@ class Changes(store.Case):
             time.sleep(1.0)
             self.assertWorks(client)
             self.store.delete("twin")
-            self.assertEnds(client, 3.0)
+            self.assertEnds(client)
 
     def test_a_file_goes_before_the_store(self):
         """lab.METER is in the file: what the store says about it does not matter."""
@@ -235,7 +231,7 @@ class Loss(store.Case):
                 return True
             except dtls.HandshakeError:
                 return False
-        self.assertTrue(self.wait_until(good, 12.0), self.lab.gateway.output())
+        self.assertTrue(self.wait_until(good), self.lab.gateway.output())
         self.assertLogged("is back")
         time.sleep(0.5)
         self.assertWorks(self.session)

@@ -586,7 +586,7 @@ static void kick_never_blocks(void **state)
 	assert_int_equal(fcntl(u->app_wake_fd, F_SETFL, 0), 0);
 	while (send(u->app_wake_fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
 		;
-	alarm(30); /* a worker that blocks fails the test */
+	alarm(60); /* a worker that blocks fails the test */
 	for (unsigned i = 0; i < 2000; i++) {
 		atomic_store(&up->sleeping, 1);
 		atomic_store(&up->tail, atomic_load(&up->head));

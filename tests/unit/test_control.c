@@ -29,7 +29,7 @@
 #include "tests/unit/peer.h"
 #include "tests/unit/pki.h"
 
-enum { MAILBOX_BYTES = 1 << 20, CLIENTS_MAX = 8, PATIENCE_MS = 3000 };
+enum { MAILBOX_BYTES = 1 << 20, CLIENTS_MAX = 8, PATIENCE_MS = 60000 };
 
 static const uint8_t psk[16] = "sixteen bytes ok";
 static const uint8_t wrong_psk[16] = "another sixteen ";

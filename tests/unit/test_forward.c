@@ -441,7 +441,7 @@ static void wrong_arguments_are_refused(void **state)
 		f.child = fork();
 		if (f.child == 0) {
 			dup2(pipe_fds[1], 2);
-			alarm(10);
+			alarm(60);
 			execl(program, program, "--ring", "/nonexistent/ring", "--backend", cases[i].backend,
 			      cases[i].option, cases[i].value, (char *)NULL);
 			_exit(127);

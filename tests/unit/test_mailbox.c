@@ -129,7 +129,7 @@ static void wait_for_mail(struct mailbox *m)
 
 	if (!spsc_sleep(&m->consumer))
 		return;
-	assert_int_equal(poll(&p, 1, 10000), 1); /* a lost wake-up ends here */
+	assert_int_equal(poll(&p, 1, 60000), 1); /* a lost wake-up ends here */
 	assert_int_equal(read(m->event_fd, &count, sizeof(count)), sizeof(count));
 	spsc_awake(&m->consumer);
 }

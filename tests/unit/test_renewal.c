@@ -20,7 +20,7 @@
 #include "tests/unit/meeting.h"
 #include "tests/unit/pki.h"
 
-enum { WAIT_MS = 5000, REGION_MAX = 1 << 26 };
+enum { WAIT_MS = 60000, REGION_MAX = 1 << 26 };
 
 static struct pki ours, theirs; /* what is in use to begin with, and what takes its place */
 static char directory[] = "/tmp/sluice-renewal-XXXXXX";

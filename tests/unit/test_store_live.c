@@ -125,7 +125,7 @@ static bool comes_back(struct store_live *l, uint64_t *number)
 {
 	static const struct timespec nap = {.tv_nsec = 20000000};
 
-	for (unsigned i = 0; i < 400; i++) {
+	for (unsigned i = 0; i < 3000; i++) {
 		int ret = changes(l, number);
 
 		if (store_live_is_up(l))
