@@ -6,6 +6,7 @@
 With --quick each is as short as can be: that shows that it works, and its figures mean nothing.
 """
 import argparse
+import fcntl
 import os
 import platform
 import subprocess
@@ -71,14 +72,24 @@ def run(options, name, arguments):
     """True when it went well. What it prints is shown as it comes, and kept."""
     command = command_of(options, arguments)
     with open(os.path.join(options.out, name + ".txt"), "w", encoding="utf-8") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                   text=True, errors="replace")
-        measured = True
-        for line in process.stdout:
-            print("   ", line, end="", flush=True)
-            log.write(line)
-            measured &= not line.startswith("Failed to match any benchmarks")
-        return process.wait() == 0 and measured
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, errors="replace") as process:
+            measured = True
+            for line in process.stdout:
+                print("   ", line, end="", flush=True)
+                log.write(line)
+                measured &= not line.startswith("Failed to match any benchmarks")
+            return process.wait() == 0 and measured
+
+
+def alone(options):
+    """Two runs at once would write the same files, and disturb each other. Returns what holds the place."""
+    lock = open(os.path.join(options.out, "lock"), "w", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"run.py: another run writes to {options.out}; wait for its end")
+    return lock
 
 
 def plot(options, file, arguments):
@@ -103,6 +114,7 @@ def main():
         parser.error(f"no benchmark '{unknown[0]}': {', '.join(BENCHES)}")
     options.build, options.out = os.path.abspath(options.build), os.path.abspath(options.out)
     os.makedirs(options.out, exist_ok=True)
+    lock = alone(options)
     print_machine(options)
     names, results = options.names or list(BENCHES), {}
     for number, name in enumerate(names, 1):
@@ -117,8 +129,14 @@ def main():
             results[file] = plot(options, file, arguments)
     failed = [name for name, good in results.items() if not good]
     print(f"{len(results) - len(failed)} passed, {len(failed)} failed{': ' if failed else ''}{', '.join(failed)}")
+    lock.close()
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as fault:  # a full disk, most of all
+        sys.exit(f"run.py: {fault}")

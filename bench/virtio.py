@@ -45,10 +45,14 @@ class Testbed:
         with open(self.log, "wb") as log:
             self.gateway = subprocess.Popen([*command, "--config", config], stdout=log, stderr=log, env=environment)
         self.echo = None
-        self.wait(self.vhost)
-        self.wait(self.ring)
-        self.echo = subprocess.Popen([self.program("bench_echo"), self.ring])
-        os.sched_setaffinity(self.echo.pid, {FIRST_CPU})
+        try:
+            self.wait(self.vhost)
+            self.wait(self.ring)
+            self.echo = subprocess.Popen([self.program("bench_echo"), self.ring])
+            os.sched_setaffinity(self.echo.pid, {FIRST_CPU})
+        except BaseException:
+            self.stop()
+            raise
 
     def program(self, name):
         return os.path.join(self.build, "bench", name)
@@ -59,7 +63,6 @@ class Testbed:
         while not os.path.exists(path):
             if self.gateway.poll() is not None or time.monotonic() > end:
                 with open(self.log, errors="replace", encoding="utf-8") as log:
-                    self.stop()
                     sys.exit(f"virtio.py: the gateway does not start:\n{log.read()}")
             time.sleep(0.05)
 
@@ -72,7 +75,6 @@ class Testbed:
         print("#", " ".join(command[command.index("--dpdk") + 1:]), flush=True)
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
         if done.returncode != 0:
-            self.stop()
             sys.exit(f"{done.stdout}\nvirtio.py: the swarm ended with {done.returncode}")
         with open(path, encoding="utf-8") as file:
             return json.load(file)
@@ -149,4 +151,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -72,6 +72,15 @@ testbed_stop
 holds "the testbed stops when its containers have ended" never kill -0 "$made" 2>/dev/null
 holds "and its folder is gone" never test -e "$testbed_run"
 
+# ---- benchmarks: two at once would write the same files
+
+measure_beside_another() {
+	exec 7>"$folder/lock"
+	flock 7
+	/usr/bin/python3 bench/run.py --out "$folder" hello 2>&1 </dev/null | grep -q "another run"
+}
+holds "a second run of the benchmarks is refused" measure_beside_another
+
 # ---- the command line of ./dev
 
 # refused TEXT ARGUMENT...: by that text, before anything is done.
