@@ -22,16 +22,35 @@ struct dpdk_transport {
 	struct path server;
 	uint32_t first, devices;
 	unsigned tx_count;
+	bool stuck; /* the port has taken nothing for a while: no waiting until it does again */
 	struct rte_mbuf *tx[TX_QUEUE];
 };
+
+#define STUCK_NS 1000000000ULL
 
 static void dpdk_flush(struct transport *base)
 {
 	struct dpdk_transport *t = (struct dpdk_transport *)base;
+	uint64_t since_ns = 0;
 	unsigned sent = 0;
 
-	while (sent < t->tx_count)
-		sent += port_transmit(&t->queue, t->tx + sent, t->tx_count - sent);
+	while (sent < t->tx_count) {
+		unsigned n = port_transmit(&t->queue, t->tx + sent, t->tx_count - sent);
+
+		sent += n;
+		if (n > 0) {
+			t->stuck = false;
+			since_ns = 0;
+		} else if (since_ns == 0) {
+			since_ns = swarm_now_ns();
+		}
+		/* A gateway that has died takes nothing any more: as if it were lost. */
+		if (n == 0 && (t->stuck || swarm_now_ns() - since_ns > STUCK_NS)) {
+			t->stuck = true;
+			break;
+		}
+	}
+	rte_pktmbuf_free_bulk(t->tx + sent, t->tx_count - sent);
 	t->tx_count = 0;
 }
 

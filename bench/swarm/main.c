@@ -99,13 +99,13 @@ static void usage(FILE *out)
 	      "  --seed N                  of everything random (1)\n"
 	      "  --json FILE               the report for programs\n"
 	      "\n"
-	      "Exit status: 0 when every device got its session and every request its answer, 1 otherwise, 2 "
-	      "for\n"
-	      "wrong arguments.\n",
+	      "Exit status: 0 when every device got its session and every request its answer (those begun "
+	      "before the\n"
+	      "end of --seconds, at least one session), 1 otherwise, 2 for wrong arguments.\n",
 	      out);
 }
 
-enum option_kind { TEXT, COUNT, REAL, FLAG };
+enum option_kind { TEXT, COUNT, SHARE, REAL, FLAG };
 
 struct swarm_option {
 	const char *name;
@@ -144,11 +144,11 @@ static const struct swarm_option options[] = {
 	{"seed", COUNT, &O.seed},
 	{"handshake-rate", REAL, &O.handshake_rate},
 	{"rate", REAL, &O.record_rate},
-	{"loss", REAL, &O.loss},
-	{"duplicate", REAL, &O.duplicate},
-	{"reorder", REAL, &O.reorder},
-	{"replay", REAL, &O.replay},
-	{"forge", REAL, &O.forge},
+	{"loss", SHARE, &O.loss},
+	{"duplicate", SHARE, &O.duplicate},
+	{"reorder", SHARE, &O.reorder},
+	{"replay", SHARE, &O.replay},
+	{"forge", SHARE, &O.forge},
 	{"cid", FLAG, &O.cid},
 	{"con", FLAG, &O.coap_con},
 	{"no-answers", FLAG, &O.no_answers},
@@ -163,21 +163,31 @@ static bool set_option(const struct swarm_option *o, const char *text)
 {
 	char *end = NULL;
 
+	unsigned long count;
+
 	switch (o->kind) {
 	case TEXT:
 		*(const char **)o->value = text;
 		return true;
 	case COUNT:
-		*(uint32_t *)o->value = (uint32_t)strtoul(text, &end, 10);
+		count = strtoul(text, &end, 10);
+		*(uint32_t *)o->value = (uint32_t)count;
+		if (count > UINT32_MAX)
+			end = NULL;
 		break;
+	case SHARE:
 	case REAL:
 		*(double *)o->value = strtod(text, &end);
+		if (o->kind == SHARE && !(*(double *)o->value <= 1)) {
+			fprintf(stderr, "sluice-swarm: --%s %s: a share from 0 to 1\n", o->name, text);
+			return false;
+		}
 		break;
 	case FLAG:
 		*(bool *)o->value = true;
 		return true;
 	}
-	if (end != text && *end == '\0')
+	if (((text[0] >= '0' && text[0] <= '9') || text[0] == '.') && end && *end == '\0')
 		return true;
 	fprintf(stderr, "sluice-swarm: --%s %s: a number is needed\n", o->name, text);
 	return false;
@@ -368,12 +378,13 @@ static void tear_down(struct swarm *s)
 	free(s->devices);
 }
 
+/* The end that --seconds sets may come before that of the work, but not before all of it. */
 static bool all_well(const struct swarm *s)
 {
 	const struct swarm_counts *c = &s->counts;
 
 	return !s->stop && c->handshakes_failed == 0 && c->handshakes_given_up == 0 && c->lost == 0 &&
-	       c->bad_answers == 0 && (O.seconds || s->finished == O.devices);
+	       c->bad_answers == 0 && (O.seconds ? s->ready + s->finished > 0 : s->finished == O.devices);
 }
 
 int main(int argc, char **argv)
