@@ -88,10 +88,10 @@ int eal_start(const struct config *config, const char *program, char *error, siz
 	}
 	if (rte_lcore_count() < config->workers.count + 1) {
 		snprintf(error, error_len,
-			 "%u workers need %u lcores (one is the main thread's), the EAL has %u: raise "
-			 "--lcores "
-			 "or lower workers.count",
-			 config->workers.count, config->workers.count + 1, rte_lcore_count());
+			 "%u workers need %u lcores (one is the main thread's), and %s has %u: lower "
+			 "workers.count, or leave the choice of cores to the gateway",
+			 config->workers.count, config->workers.count + 1,
+			 config->workers.cores ? "workers.cores" : "port.eal", rte_lcore_count());
 		return -EINVAL;
 	}
 	return 0;

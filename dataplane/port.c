@@ -1,6 +1,7 @@
 #include "dataplane/port.h"
 
 #include <errno.h>
+#include <rte_eal.h>
 #include <rte_errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -123,6 +124,13 @@ static void take_own_mac(const struct port *port, uint8_t mac[6])
 	mac[5] ^= 1;
 }
 
+/* net_tap tells of 16 queues, but at its start it puts the descriptors of all of them, both ways, into one
+ * message to other processes, which has room for RTE_MP_MAX_FD_NUM: it writes the rest over its stack. */
+static uint16_t queues_max(const struct port *port, uint16_t told)
+{
+	return strcmp(port->driver, "net_tap") == 0 ? RTE_MIN(told, (uint16_t)(RTE_MP_MAX_FD_NUM / 2)) : told;
+}
+
 int port_open(struct port *port, const struct config *config, struct local *local, char *error,
 	      size_t error_len)
 {
@@ -143,8 +151,8 @@ int port_open(struct port *port, const struct config *config, struct local *loca
 	snprintf(port->driver, sizeof(port->driver), "%s", info.driver_name);
 	port->virtual = driver_is_virtual(port->driver);
 	port->workers = (uint16_t)config->workers.count;
-	port->rx_queues = (uint16_t)RTE_MIN(config->workers.count, info.max_rx_queues);
-	port->tx_queues = (uint16_t)RTE_MIN(config->workers.count, info.max_tx_queues);
+	port->rx_queues = (uint16_t)RTE_MIN(port->workers, queues_max(port, info.max_rx_queues));
+	port->tx_queues = (uint16_t)RTE_MIN(port->workers, queues_max(port, info.max_tx_queues));
 	choose_offloads(port, &info, &conf);
 	err = make_pools(port, config, error, error_len);
 	if (err)
