@@ -100,6 +100,7 @@ bool check_cores(const char *text, char *why, size_t why_len)
 bool check_eal(const char *text, char *why, size_t why_len)
 {
 	static const char *const ours[] = {"-l", "-c", "-s", "-S", "--lcores", "--main-lcore"};
+	const char *at;
 
 	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
 		size_t len = strlen(ours[i]);
@@ -108,6 +109,12 @@ bool check_eal(const char *text, char *why, size_t why_len)
 		    (ours[i][1] != '-' || text[len] == 0 || text[len] == '='))
 			return refuse(why, why_len, "must not choose cores; workers.cores does that");
 	}
+	at = text + strcspn(text, " \t=");
+	if (text[0] == '-' && *at != 0 && *at != '=')
+		return refuse(
+			why, why_len,
+			"must be one argument: what stands behind the space is an entry of its own, such "
+			"as [\"-m\", \"256\"]");
 	return true;
 }
 

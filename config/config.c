@@ -164,6 +164,8 @@ static const char *guess_key(const struct loading *l, const struct scope *s, con
 		bool here = option_belongs(o, s->section);
 		unsigned d = distance(key, o->name);
 
+		if (here && d > 2 && strlen(key) > 2 && strncmp(o->name, key, strlen(key)) == 0)
+			d = 2;
 		if (d >= nearest || (!here && d != 0))
 			continue;
 		nearest = d;
@@ -175,15 +177,38 @@ static const char *guess_key(const struct loading *l, const struct scope *s, con
 	return out[0] != 0 ? out : NULL;
 }
 
+static void add_name(char out[WHY_MAX], const char *name)
+{
+	size_t used = strlen(out);
+
+	snprintf(out + used, WHY_MAX - used, "%s%s", used > 0 ? ", " : "", name);
+}
+
+/* Everything that may stand in a scope, with commas between. */
+static const char *names_in(const struct loading *l, const struct scope *s, char out[WHY_MAX])
+{
+	out[0] = 0;
+	for (unsigned i = 0; s->section == NULL && i < l->sections_count; i++)
+		add_name(out, l->sections[i].name);
+	for (unsigned i = 0; s->section == NULL && i < l->lists_count; i++)
+		add_name(out, l->lists[i].name);
+	for (unsigned i = 0; i < l->options_count; i++)
+		if (option_belongs(&l->options[i], s->section))
+			add_name(out, l->options[i].name);
+	return out;
+}
+
 static int refuse_key(struct loading *l, const struct outline_node *n, const struct scope *s)
 {
-	char quoted[REPORT_QUOTE_MAX], guess[KEY_MAX];
+	char quoted[REPORT_QUOTE_MAX], guess[KEY_MAX], names[WHY_MAX];
 	const char *meant = guess_key(l, s, n->key, guess);
 
 	report_quote(n->key, strlen(n->key), quoted);
-	return report(&l->report, n->line, "There is no option \"%s%s\"%s%s%s", s->prefix, quoted,
-		      meant != NULL ? "; did you mean " : "", meant != NULL ? meant : "",
-		      meant != NULL ? "?" : ".");
+	if (meant != NULL)
+		return report(&l->report, n->line, "There is no option \"%s%s\"; did you mean %s?", s->prefix,
+			      quoted, meant);
+	return report(&l->report, n->line, "There is no option \"%s%s\"; here may stand: %s.", s->prefix,
+		      quoted, names_in(l, s, names));
 }
 
 static int match_value(struct loading *l, const struct config_option *o, const char *key,
@@ -600,12 +625,20 @@ static int check_files(struct loading *l, const struct scope *s, const struct co
 			      s->prefix);
 	if (t->client_certificate != CONFIG_CLIENT_CERTIFICATE_NONE && t->trust_anchors == NULL &&
 	    t->raw_key == NULL)
-		return report(&l->report, line_of(l, s, "client_certificate"),
-			      "%sclient_certificate needs %strust_anchors, or %sraw_key, or be \"none\".",
-			      s->prefix, s->prefix, s->prefix);
+		return report(
+			&l->report, line_of(l, s, "client_certificate"),
+			"%sclient_certificate needs %strust_anchors or %sraw_key; without them it must be "
+			"none.",
+			s->prefix, s->prefix, s->prefix);
+	if (t->trust_anchors != NULL && t->client_certificate == CONFIG_CLIENT_CERTIFICATE_NONE)
+		return report(&l->report, line_of(l, s, "trust_anchors"),
+			      "%strust_anchors needs %sclient_certificate: optional or required. With none, "
+			      "which is the default, no device is asked for its certificate.",
+			      s->prefix, s->prefix);
 	if (t->ocsp_clients != CONFIG_OCSP_CLIENTS_NONE && t->trust_anchors == NULL)
 		return report(&l->report, line_of(l, s, "ocsp_clients"),
-			      "%socsp_clients needs %strust_anchors, or be \"none\".", s->prefix, s->prefix);
+			      "%socsp_clients needs %strust_anchors; without it it must be none.", s->prefix,
+			      s->prefix);
 	if (t->ocsp_stapling && t->certificate == NULL)
 		return report(&l->report, line_of(l, s, "ocsp_stapling"),
 			      "%socsp_stapling needs %scertificate.", s->prefix, s->prefix);
@@ -716,7 +749,7 @@ static int check_together(struct loading *l)
 {
 	const struct config *c = l->config;
 	const struct scope port = top_scope(l, "port"), handshakes = top_scope(l, "handshakes"),
-			   credentials = top_scope(l, "credentials");
+			   credentials = top_scope(l, "credentials"), admin = top_scope(l, "admin");
 
 	if (c->port.ipv4 == NULL && c->port.ipv6 == NULL)
 		return report(
@@ -736,6 +769,10 @@ static int check_together(struct loading *l)
 			"port.mbufs is %u; it must be at least port.rx_descriptors + port.tx_descriptors, "
 			"which is %u.",
 			c->port.mbufs, c->port.rx_descriptors + c->port.tx_descriptors);
+	if (strcmp(c->ring.socket, c->admin.socket) == 0)
+		return report(&l->report, line_of(l, &admin, "socket"),
+			      "admin.socket and ring.socket are the same, %s; each needs a path of its own.",
+			      c->ring.socket);
 	if (c->credentials.store_key != NULL && c->credentials.store == NULL && c->credentials.redis == NULL)
 		return report(&l->report, line_of(l, &credentials, "store_key"),
 			      "credentials.store_key needs credentials.store or credentials.redis.");

@@ -37,7 +37,12 @@
 {"mtu: 1500\n", "no option \"mtu\"; did you mean port.mtu?"},
 {"port:\n  utp_port: 1\n", "f:2: There is no option \"port.utp_port\"; did you mean port.udp_port?"},
 {"port:\n  psk_file: x\n", "f:2: There is no option \"port.psk_file\"; did you mean credentials.psk_file?"},
-{"port:\n  zzzzzzzzzzzzzz: 1\n", "f:2: There is no option \"port.zzzzzzzzzzzzzz\"."},
+{"port:\n  zzzzzzzzzzzzzz: 1\n", "f:2: There is no option \"port.zzzzzzzzzzzzzz\"; here may stand: eal, ipv4, ipv6, vlan, udp_port, mtu, "},
+{"prometheus: {port: 9100}\n", "f:1: There is no option \"prometheus\"; here may stand: workers, port, sessions, handshakes, tls, credentials, ring, admin, tenants, crypto_engine, log_level."},
+{"tls: {ca: roots.pem}\n", "here may stand: suites, certificate, key, raw_key, trust_anchors, "},
+{"tls: {cert: x}\n", "no option \"tls.cert\"; did you mean tls.certificate?"},
+{"credentials: {psk: x}\n", "no option \"credentials.psk\"; did you mean credentials.psk_file?"},
+{LEAST "tenants:\n  - {name: water, sni: [water.example]}\n", "no option \"tenants.water.sni\"; here may stand: suites, certificate, "},
 {"Port: {mtu: 1500}\n", "no option \"Port\"; did you mean port?"},
 {"port:\n  mtu: 1500\n\n  mtu: 1500\n", "f:4: The key \"mtu\" is there twice; the first one is on line 2."},
 {"port: {mtu: 1500}\nport: {vlan: 1}\n", "f:2: The key \"port\" is there twice"},
@@ -116,6 +121,8 @@
 {"port: {eal: [-l, \"0-3\"]}\n", "workers.cores does that"},
 {"port: {eal: [-l0]}\n", "workers.cores does that"},
 {"port: {eal: [\"--lcores=0@1\"]}\n", "workers.cores does that"},
+{"port: {eal: [\"--vdev net_tap0\"]}\n", "it must be one argument: what stands behind the space is an entry of its own"},
+{"port: {eal: [\"-m 256\"]}\n", "it must be one argument"},
 /* suites, labels, modes, groups, files */
 {LEAST "tls: {exporters: [key expansion]}\n", "it must be printable ASCII without spaces"},
 {LEAST "tls: {exporters: [master_secret]}\n", "it must begin with EXPORTER or EXPERIMENTAL"},
@@ -141,6 +148,7 @@
 {"tls: {key: %OPEN%}\n", "mode 0644; it must be closed to others"},
 {"tls: {key: %PSK%}\n", "must name a PEM file"},
 {"tls: {certificate: %KEY%}\n", "must name a PEM file that holds \"-----BEGIN CERTIFICATE-----\""},
+#define TENANT "tenants:\n  - name: water\n    server_names: [water.example]\n    certificate: %CERT%\n    key: %KEY%\n"
 /* options that do not go together */
 {"credentials: {psk_file: %PSK%}\n", "f: The gateway has no address"},
 {"port: {ipv4: 192.0.2.1/24}\n", "at least one of credentials.psk_file, credentials.store, credentials.redis and tls.certificate"},
@@ -151,6 +159,11 @@
 {"port: {ipv4: 192.0.2.1/24}\n", "tls.certificate or tls.raw_key is needed."},
 {LEAST "tls: {client_certificate: required}\n", "or tls.raw_key"},
 {LEAST "tls: {client_certificate: required}\n", "f:3: tls.client_certificate needs tls.trust_anchors"},
+{LEAST "tls: {client_certificate: optional}\n", "tls.client_certificate needs tls.trust_anchors or tls.raw_key; without them it must be none."},
+{LEAST "tls: {ocsp_clients: optional}\n", "tls.ocsp_clients needs tls.trust_anchors; without it it must be none."},
+{LEAST "tls: {certificate: %CERT%, key: %KEY%, trust_anchors: %CERT%}\n", "f:3: tls.trust_anchors needs tls.client_certificate: optional or required. With none, which is the default, no device is asked"},
+{LEAST TENANT "    trust_anchors: %CERT%\n", "f:8: tenants.water.trust_anchors needs tenants.water.client_certificate: optional or required."},
+{LEAST "ring: {socket: /run/a}\nadmin: {socket: /run/a}\n", "f:4: admin.socket and ring.socket are the same, /run/a; each needs a path of its own."},
 {LEAST "handshakes:\n  mtu: 1501\n", "f:4: handshakes.mtu is 1501; it must not be above port.mtu, which is 1500."},
 {"port: {ipv6: \"2001:db8::1/64\", mtu: 1279}\ncredentials: {psk_file: %PSK%}\nhandshakes: {mtu: 1000}\n", "at least 1280"},
 {"port: {ipv4: 192.0.2.1/24, mbufs: 2047}\ncredentials: {psk_file: %PSK%}\n", "port.mbufs is 2047"},
@@ -175,7 +188,6 @@
 {"port: {ipv4: 192.0.2.1/24}\ncredentials: {psk_file: %PSK%, redis_password_file: %PSK%}\n", "f:2: credentials.redis_password_file needs credentials.redis."},
 {"port: {ipv4: 192.0.2.1/24}\ncredentials: {store: %DIR%, redis: \"localhost:1\"}\n", "two stores; there can be only one"},
 /* tenants */
-#define TENANT "tenants:\n  - name: water\n    server_names: [water.example]\n    certificate: %CERT%\n    key: %KEY%\n"
 {LEAST "tenants: water\n", "f:3: tenants must be a list of at most 256 entries"},
 {LEAST "tenants: {name: water}\n", "f:3: tenants must be a list"},
 {LEAST "tenants:\n  - water\n", "f:4: tenants must be a list"},
