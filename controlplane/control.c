@@ -379,7 +379,7 @@ int control_check(const struct config *config, char *error, size_t error_len)
 	int ret = tls_global_init_idle();
 
 	snprintf(error, error_len, "wolfSSL does not start");
-	log_set_level(LOG_LEVEL_ERROR);
+	log_set_level(LOG_LEVEL_WARNING);
 	if (ret == 0)
 		ret = stores_open(&config->credentials, &stores, error, error_len);
 	if (ret == 0) {

@@ -15,7 +15,8 @@
 enum {
 	PSK_IDENTITY_MAX = 128, /* RFC 4279 5.3 */
 	PSK_KEY_MAX = 64,
-	IDENTITY_MAX = 255, /* one CSE-ID, AE-ID or endpoint name */
+	PSK_KEY_STRONG = 16, /* shorter ones are taken, and told of */
+	IDENTITY_MAX = 255,  /* one CSE-ID, AE-ID or endpoint name */
 	IDENTITIES_MAX = 16,
 	TENANT_MAX = 63,
 	CREDENTIAL_NAME_MAX = 255, /* PSK identity, or name in a certificate */

@@ -207,6 +207,9 @@ int ctl_add(const struct ctl_command *command, const struct ctl_arguments *a)
 		ctl_fail("It was not added: %s.", why);
 	if (result == CTL_OK && a->options[CTL_GENERATE] != NULL)
 		puts(key);
+	if (result == CTL_OK && is_psk(command) && addition.row.credential.psk.key_len < PSK_KEY_STRONG)
+		fprintf(stderr, "sluicectl: warning: a key of fewer than %d bytes can be guessed.\n",
+			PSK_KEY_STRONG);
 	secret_wipe(key, sizeof(key));
 	secret_wipe(&addition, sizeof(addition));
 	return result;

@@ -253,9 +253,9 @@ static int report_result(const struct import *m, const struct backend *b, int er
 				m->bad >= BAD_ROWS_SHOWN ? "at least " : "", m->bad, m->bad == 1 ? "" : "s");
 	if (err < 0 && !(err == -ECANCELED && m->dry_run))
 		return ctl_fail("Nothing was imported: %s.", backend_fault(b, err));
-	printf("%llu rows in %.1f s: %llu added, %llu replaced, %llu unchanged%s\n",
-	       (unsigned long long)m->rows, seconds, (unsigned long long)m->results[STORE_ADDED],
-	       (unsigned long long)m->results[STORE_REPLACED],
+	printf("%llu row%s in %.1f s: %llu added, %llu replaced, %llu unchanged%s\n",
+	       (unsigned long long)m->rows, m->rows == 1 ? "" : "s", seconds,
+	       (unsigned long long)m->results[STORE_ADDED], (unsigned long long)m->results[STORE_REPLACED],
 	       (unsigned long long)m->results[STORE_UNCHANGED],
 	       m->dry_run ? " (nothing was changed: --dry-run)" : "");
 	return CTL_OK;

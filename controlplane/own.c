@@ -61,6 +61,25 @@ static ssize_t read_public_file(const char *path, uint8_t *out, size_t room)
 
 /* ---- the certificate */
 
+/* The words of wolfSSL ("Buffer error", "Input/output error on file") lead nobody to the cause. */
+static int complain_about_key(const struct reading *r, const uint8_t *pem, size_t len)
+{
+	static const char encrypted[] = "ENCRYPTED";
+	const char *path = r->options->key;
+
+	if (memmem(pem, len, encrypted, strlen(encrypted)))
+		return complain(
+			r,
+			"key: %s cannot be used as a private key in PEM: it is encrypted, and nobody is "
+			"asked for its password; 'openssl pkey -in %s -out FILE' takes it off",
+			path, path);
+	return complain(
+		r,
+		"key: %s cannot be used as a private key in PEM: it is damaged, or of an unknown kind; "
+		"'openssl pkey -in %s -noout' has details",
+		path, path);
+}
+
 static int use_key(const struct reading *r, WOLFSSL_CTX *ctx)
 {
 	uint8_t pem[KEY_FILE_MAX];
@@ -73,10 +92,7 @@ static int use_key(const struct reading *r, WOLFSSL_CTX *ctx)
 		ret = complain(r, "key: %s %s", path, why);
 	} else {
 		ret = wolfSSL_CTX_use_PrivateKey_buffer(ctx, pem, (long)len, WOLFSSL_FILETYPE_PEM);
-		ret = ret == WOLFSSL_SUCCESS
-			      ? 0
-			      : complain(r, "key: %s cannot be used as a private key in PEM: %s", path,
-					 wolfSSL_ERR_reason_error_string((unsigned long)ret));
+		ret = ret == WOLFSSL_SUCCESS ? 0 : complain_about_key(r, pem, (size_t)len);
 	}
 	secret_wipe(pem, sizeof pem);
 	if (ret == 0 && wolfSSL_CTX_check_private_key(ctx) != WOLFSSL_SUCCESS)
@@ -135,8 +151,11 @@ static int use_chain(struct own *o, const struct reading *r, const uint8_t *pem,
 				strerror((int)-len));
 	ret = wolfSSL_CTX_use_certificate_chain_buffer(o->ctx, pem, (long)len);
 	if (ret != WOLFSSL_SUCCESS)
-		return complain(r, "certificate: %s cannot be used as a certificate chain in PEM: %s", path,
-				wolfSSL_ERR_reason_error_string((unsigned long)ret));
+		return complain(
+			r,
+			"certificate: %s cannot be used as a certificate chain in PEM: it is damaged, or "
+			"of an unknown kind; 'openssl x509 -in %s -noout -text' has details",
+			path, path);
 	if (!certificate_read(pem, (size_t)len, &found, why, sizeof why))
 		return complain(r, "certificate: %s cannot be used: %s", path, why);
 	o->certificate_curve = found.curve;

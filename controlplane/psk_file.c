@@ -302,6 +302,15 @@ void psk_file_close(struct psk_file *f)
 	free(f);
 }
 
+uint32_t psk_file_weak(const struct psk_file *f)
+{
+	uint32_t weak = 0;
+
+	for (uint32_t i = 0; i < f->count; i++)
+		weak += f->entries[i].key_len < PSK_KEY_STRONG;
+	return weak;
+}
+
 uint32_t psk_file_count(const struct psk_file *f)
 {
 	return f->count;

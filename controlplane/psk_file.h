@@ -22,5 +22,7 @@ int psk_file_find(const struct psk_file *f, const char *tenant, const uint8_t *i
 		  struct psk_credential *out);
 
 uint32_t psk_file_count(const struct psk_file *f);
+/* How many of them are shorter than PSK_KEY_STRONG. */
+uint32_t psk_file_weak(const struct psk_file *f);
 
 #endif

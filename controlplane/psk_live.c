@@ -67,6 +67,18 @@ static void note_fault(struct psk_live *l, const char *fault, bool aloud, uint64
 	pthread_mutex_unlock(&l->lock);
 }
 
+static void tell_of_keys(const char *path, const struct psk_file *f)
+{
+	uint32_t weak = psk_file_weak(f);
+
+	if (psk_file_count(f) == 0)
+		log_write(LOG_LEVEL_WARNING, "there is no pre-shared key in %s", path);
+	if (weak > 0)
+		log_write(LOG_LEVEL_WARNING,
+			  "%u of the pre-shared keys in %s can be guessed: shorter than %d bytes", weak, path,
+			  PSK_KEY_STRONG);
+}
+
 /* What is read may be newer than what was seen; then the next look sees that, too. */
 static void read_again(struct psk_live *l, bool aloud, uint64_t now_ns)
 {
@@ -126,11 +138,13 @@ static bool take_fresh(struct psk_live *l)
 		l->file = fresh;
 	}
 	pthread_mutex_unlock(&l->lock);
-	if (fresh)
-		log_write(LOG_LEVEL_INFO,
-			  "%u pre-shared keys from %s have been read anew, for handshakes from now on",
-			  psk_file_count(fresh), l->path);
-	return fresh != NULL;
+	if (!fresh)
+		return false;
+	tell_of_keys(l->path, fresh);
+	log_write(LOG_LEVEL_INFO,
+		  "%u pre-shared keys from %s have been read anew, for handshakes from now on",
+		  psk_file_count(fresh), l->path);
+	return true;
 }
 
 static int find_psk(void *store, const char *tenant, const uint8_t *identity, size_t identity_len,
@@ -196,6 +210,7 @@ struct psk_live *psk_live_open(const char *path, char *error, size_t error_len)
 	l->file = psk_file_open(path, error, error_len);
 	if (!l->file)
 		goto err;
+	tell_of_keys(path, l->file);
 	if (errands_add(l->errands, &l->errand, errand_now_ns() + LOOK_NS) == 0)
 		return l;
 	snprintf(error, error_len, "no thread can be started to look at %s", path);

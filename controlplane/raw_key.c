@@ -33,7 +33,10 @@ bool raw_key_of_pem(const void *pem, size_t len, struct raw_key *key, char *why,
 	bool good = pkey && take(pkey, key);
 
 	if (!pkey)
-		snprintf(why, why_len, "cannot be used as a private key in PEM");
+		snprintf(why, why_len, "cannot be used as a private key in PEM%s",
+			 memmem(pem, len, "ENCRYPTED", 9)
+				 ? ": it is encrypted, and nobody is asked for its password"
+				 : "");
 	else if (!good)
 		snprintf(why, why_len, "has a key on none of the curves secp256r1, secp384r1 and secp521r1");
 	EVP_PKEY_free(pkey);

@@ -124,7 +124,8 @@ static int open_file(struct stores *s, const char *path, char *error, size_t err
 		snprintf(error, error_len, "credentials.psk_file: %s", why);
 		return -EINVAL;
 	}
-	log_write(LOG_LEVEL_INFO, "%u pre-shared keys from %s", psk_live_rows(s->file), path);
+	log_write(LOG_LEVEL_INFO, "%u pre-shared key%s from %s", psk_live_rows(s->file),
+		  psk_live_rows(s->file) == 1 ? "" : "s", path);
 	return 0;
 }
 
@@ -138,8 +139,9 @@ static int open_live(struct stores *s, const struct config_credentials *config, 
 		return -EINVAL;
 	}
 	s->main = (struct credentials){.ops = &store_live_ops, .store = s->live};
-	log_write(LOG_LEVEL_INFO, "%llu credentials in the store %s",
-		  (unsigned long long)store_live_rows(s->live), config->store);
+	log_write(LOG_LEVEL_INFO, "%llu credential%s in the store %s",
+		  (unsigned long long)store_live_rows(s->live), store_live_rows(s->live) == 1 ? "" : "s",
+		  config->store);
 	return 0;
 }
 

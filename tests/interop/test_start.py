@@ -33,19 +33,42 @@ class Start(lab.Case):
         self.assertIn('without hugepages port.eal needs "--no-huge"', said)
 
 
+class ManyWorkers(lab.Case):
+    """More of them than a TAP can have queues: its driver takes four, whatever it tells."""
+
+    settings = {"workers": {"count": 6}}
+
+    def test_serves(self):
+        self.lab.check_good()
+        self.assertIn("6 workers", self.lab.gateway.output())
+
+
 class Check(lab.Case):
     """--check-config beside a gateway that runs, with good clients before and after."""
 
-    def check(self, **changes):
+    def file(self, name, content):
+        path = os.path.join(self.lab.folder, name)
+        with open(path, "wb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(content)
+        return path
+
+    def check(self, credentials=None, handshakes=None, **changes):
         self.lab.check_good()
         path = os.path.join(self.lab.folder, "checked.yaml")
         with open(path, "w") as file:
-            json.dump({**self.lab.config, "tls": {**self.lab.config["tls"], **changes}}, file)
+            json.dump({**self.lab.config, "tls": {**self.lab.config["tls"], **changes},
+                       "credentials": {**self.lab.config["credentials"], **(credentials or {})},
+                       "handshakes": {**self.lab.config["handshakes"], **(handshakes or {})}}, file)
         done = subprocess.run([self.lab.program("sluice"), "--config", path, "--check-config"], text=True, timeout=60,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.lab.check_good()
-        self.assertIn(path, done.stdout)
         return done.returncode, done.stdout
+
+    def refused(self, sentence, **changes):
+        status, said = self.check(**changes)
+        self.assertIn(sentence, said)
+        self.assertEqual(status, 1, said)
 
     def test_what_runs_is_good(self):
         status, said = self.check()
@@ -58,13 +81,29 @@ class Check(lab.Case):
         self.assertIn(f'tls.key: {self.lab.pki["device.key"]} does not belong to the certificate in', said)
 
     def test_a_key_that_is_garbage(self):
-        path = os.path.join(self.lab.folder, "garbage.key")
-        with open(path, "w") as file:
-            os.chmod(path, 0o600)
-            file.write("-----BEGIN PRIVATE KEY-----\nR2FyYmFnZSwgYnV0IGluIGJhc2U2NC4=\n-----END PRIVATE KEY-----\n")
-        status, said = self.check(key=path)
-        self.assertEqual(status, 1, said)
-        self.assertIn(f"tls.key: {path} cannot be used as a private key in PEM", said)
+        path = self.file("garbage.key", b"-----BEGIN PRIVATE KEY-----\nR2FyYmFnZQ==\n-----END PRIVATE KEY-----\n")
+        self.refused(f"tls.key: {path} cannot be used as a private key in PEM: it is damaged, or of an unknown kind; "
+                     f"'openssl pkey -in {path} -noout' has details", key=path)
+
+    def test_a_key_that_is_encrypted(self):
+        path = self.file("encrypted.key", subprocess.run(
+            ["openssl", "pkey", "-in", self.lab.pki["server.key"], "-aes128", "-passout", "pass:x"],
+            stdout=subprocess.PIPE, check=True).stdout)
+        self.refused("it is encrypted, and nobody is asked for its password", key=path)
+
+    def test_what_is_no_certificate(self):
+        path = self.file("bad.pem", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+        self.refused("it is damaged, or of an unknown kind; 'openssl x509 -in", certificate=path)
+        self.refused("tls.trust_anchors: ", trust_anchors=path)
+        self.refused("it holds no revocation list in PEM or DER", crls=[path])
+
+    def test_secrets(self):
+        bad, weak = self.file("bad.txt", b"meter:zz\n"), self.file("weak.txt", b"meter:0011\n")
+        self.refused("bad.txt, line 1: the key holds something else", credentials={"psk_file": bad})
+        self.refused("must hold one to 4 lines of 64", handshakes={"ticket_keys": bad}, tickets=True)
+        status, said = self.check(credentials={"psk_file": weak})
+        self.assertEqual(status, 0, said)
+        self.assertIn(f"1 of the pre-shared keys in {weak} can be guessed", said)
 
 
 if __name__ == "__main__":

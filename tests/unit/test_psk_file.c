@@ -65,6 +65,7 @@ static void test_good(void **state)
 	struct psk_credential found;
 
 	assert_int_equal(psk_file_count(f), 4);
+	assert_int_equal(psk_file_weak(f), 4);
 	assert_int_equal(find(f, "device-1", &found), 1);
 	assert_int_equal(found.key_len, 4);
 	assert_memory_equal(found.key, "\x00\x11\x22\x33", 4);
@@ -168,6 +169,15 @@ static void test_empty(void **state)
 	psk_file_close(f);
 }
 
+static void test_weak(void **state)
+{
+	struct psk_file *f = open_text("a:000102030405060708090a0b0c0d0e0f\n"
+				       "b:000102030405060708090a0b0c0d0e\n");
+
+	assert_int_equal(psk_file_weak(f), 1);
+	psk_file_close(f);
+}
+
 static void test_many(void **state)
 {
 	enum { COUNT = 100000 };
@@ -209,8 +219,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good),      cmocka_unit_test(test_longest),
 		cmocka_unit_test(test_bad_lines), cmocka_unit_test(test_bad_files),
-		cmocka_unit_test(test_version),   cmocka_unit_test(test_empty),
-		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_weak),      cmocka_unit_test(test_version),
+		cmocka_unit_test(test_empty),     cmocka_unit_test(test_many),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -161,6 +161,8 @@ static void keys_come_and_go(void **state)
 	EXPECT(CTL_OK, "", "echo 00fe | $C psk add dev --replace");
 	EXPECT(CTL_FAILED, "hexadecimal", "echo 0 | $C psk add other");
 	EXPECT(CTL_FAILED, "no key on standard input", "$C psk add other </dev/null");
+	EXPECT(CTL_OK, "warning: a key of fewer than 16 bytes can be guessed",
+	       "echo 000102030405060708090a0b0c0d0e | $C psk add weak && $C psk del weak");
 	EXPECT(CTL_FAILED, "IDENTITY or --identity-hex is missing", "echo 00 | $C psk add");
 	EXPECT(CTL_OK, "", "echo 00 | $C psk add --identity-hex 00ff --tenant acme");
 	EXPECT(CTL_OK, "hex:00ff", "$C psk list --tenant acme");
