@@ -3,7 +3,8 @@
  * memory, over an ideal way. The time is that of one handshake.
  *
  * The case with a store has devices at random out of a thousand rows of LMDB and out of a million, in turns,
- * so that both are measured on the same machine in the same state; lookup_ns is the look-up alone.
+ * so that both are measured on the same machine in the same state; lookup_ns is the look-up alone. The case
+ * with a list has the one of the client's CA, which names a hundred thousand others.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,7 @@
 #include "tests/unit/peer.h"
 #include "tests/unit/pki.h"
 
-enum { SAMPLES_MAX = 2000 };
+enum { SAMPLES_MAX = 2000, REVOKED = 100000 };
 
 struct handshake_case {
 	const char *name;
@@ -354,7 +355,9 @@ static void stores_run(struct bench *bench, void *context)
 
 /* ---- */
 
-static struct tls *make_tls(const struct pki *pki, enum config_client_certificate client_certificate)
+/* list: of revoked certificates; NULL: none. */
+static struct tls *make_tls(const struct pki *pki, enum config_client_certificate client_certificate,
+			    char *list)
 {
 	struct config config = {.sessions.cid = true, .handshakes.mtu = 1400, .tls.require_ems = true};
 	struct credentials credentials = {.ops = &store};
@@ -365,6 +368,8 @@ static struct tls *make_tls(const struct pki *pki, enum config_client_certificat
 	config.tls.key = (char *)pki->key;
 	config.tls.trust_anchors = (char *)pki->ca;
 	config.tls.client_certificate = client_certificate;
+	config.tls.crls = &list;
+	config.tls.crls_count = list != NULL;
 	t = tls_new(&config, &config.tls, "", credentials, error, sizeof error);
 	if (!t)
 		fprintf(stderr, "%s\n", error);
@@ -385,26 +390,33 @@ int main(int argc, char **argv)
 		{.name = "handshake/ecdhe_ecdsa_ccm_8_client_certificate_below_ca",
 		 .samples = 300,
 		 .options.ciphers = "ECDHE-ECDSA-AES128-CCM-8"},
+		{.name = "handshake/ecdhe_ecdsa_ccm_8_client_certificate_list_of_100k",
+		 .samples = 300,
+		 .options.ciphers = "ECDHE-ECDSA-AES128-CCM-8"},
 	};
-	static const char *const devices[] = {NULL, NULL, NULL, "device", "device-below"};
+	static const char *const devices[] = {NULL, NULL, NULL, "device", "device-below", "device"};
+	static char list[160];
 	static struct handshake_case with_store = {.samples = 2000};
-	struct tls *plain, *mutual;
+	struct tls *plain, *mutual, *listed;
 	struct pki pki;
 	int ret = 1;
 
 	pki_new(&pki);
 	pki_client(&pki, "device", "device 1", "urn:dev:ops:1", NULL, PKI_GOOD);
 	pki_client(&pki, "device-below", "device 2", "urn:dev:ops:2", NULL, PKI_BELOW_CA);
+	pki_list(&pki, "root", REVOKED);
+	snprintf(list, sizeof list, "%s", pki_path(&pki, "root", "crl"));
 	if (tls_global_init())
 		return 1;
-	plain = make_tls(&pki, CONFIG_CLIENT_CERTIFICATE_NONE);
-	mutual = make_tls(&pki, CONFIG_CLIENT_CERTIFICATE_REQUIRED);
+	plain = make_tls(&pki, CONFIG_CLIENT_CERTIFICATE_NONE, NULL);
+	mutual = make_tls(&pki, CONFIG_CLIENT_CERTIFICATE_REQUIRED, NULL);
+	listed = make_tls(&pki, CONFIG_CLIENT_CERTIFICATE_REQUIRED, list);
 	machine_measure(&machine);
 	machine_print(&machine, argc, argv);
 	for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct peer_options *o = &cases[i].options;
 
-		cases[i].tls = devices[i] ? mutual : plain;
+		cases[i].tls = i == 5 ? listed : devices[i] ? mutual : plain;
 		o->psk_identity = "urn:dev:ops:32473-1";
 		o->psk = psk;
 		o->psk_len = sizeof psk;
@@ -417,10 +429,11 @@ int main(int argc, char **argv)
 		bench_register(cases[i].name, case_run, &cases[i]);
 	}
 	bench_register("handshake/psk_ccm_8_store_of_1k_and_1m", stores_run, &with_store);
-	if (plain && mutual)
+	if (plain && mutual && listed)
 		ret = bench_run(&argc, argv) ? 1 : 0;
 	tls_free(plain);
 	tls_free(mutual);
+	tls_free(listed);
 	tls_global_fini();
 	pki_free(&pki);
 	return ret;

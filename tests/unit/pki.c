@@ -121,17 +121,31 @@ static void make_root(const struct pki *p, const char *name)
 	EVP_PKEY_free(key);
 }
 
+static X509 *read_certificate(const char *path)
+{
+	FILE *f = fopen(path, "r");
+	X509 *cert = f ? PEM_read_X509(f, NULL, NULL, NULL) : NULL;
+
+	assert(cert && fclose(f) == 0);
+	return cert;
+}
+
+static EVP_PKEY *read_key(const char *path)
+{
+	FILE *f = fopen(path, "r");
+	EVP_PKEY *key = f ? PEM_read_PrivateKey(f, NULL, NULL, NULL) : NULL;
+
+	assert(key && fclose(f) == 0);
+	return key;
+}
+
 static void make_below(const struct pki *p, const char *name, const struct request *r, const char *above)
 {
-	FILE *f = fopen(pki_path(p, above, "pem"), "r");
-	X509 *issuer = PEM_read_X509(f, NULL, NULL, NULL), *cert;
-	EVP_PKEY *issuer_key, *key = EVP_EC_gen(r->flaw == PKI_SMALL_CURVE ? "P-224" : "P-256");
+	X509 *issuer = read_certificate(pki_path(p, above, "pem")), *cert;
+	EVP_PKEY *issuer_key = read_key(pki_path(p, above, "key"));
+	EVP_PKEY *key = EVP_EC_gen(r->flaw == PKI_SMALL_CURVE ? "P-224" : "P-256");
 
-	fclose(f);
-	f = fopen(pki_path(p, above, "key"), "r");
-	issuer_key = PEM_read_PrivateKey(f, NULL, NULL, NULL);
-	fclose(f);
-	assert(issuer && issuer_key && key);
+	assert(key);
 	cert = make(r, key, issuer, issuer_key);
 	write_pem(pki_path(p, name, "pem"), cert, NULL);
 	write_pem(pki_path(p, name, "key"), NULL, key);
@@ -196,6 +210,38 @@ void pki_client(const struct pki *p, const char *name, const char *common_name, 
 		snprintf(r.names + strlen(r.names), sizeof r.names - strlen(r.names), "%sDNS:%s",
 			 r.names[0] ? "," : "", dns);
 	make_leaf(p, name, &r);
+}
+
+static void add_revoked(X509_CRL *list, long serial, ASN1_TIME *since)
+{
+	X509_REVOKED *entry = X509_REVOKED_new();
+	ASN1_INTEGER *number = ASN1_INTEGER_new();
+
+	assert(ASN1_INTEGER_set(number, serial) && X509_REVOKED_set_serialNumber(entry, number));
+	assert(X509_REVOKED_set_revocationDate(entry, since) && X509_CRL_add0_revoked(list, entry));
+	ASN1_INTEGER_free(number);
+}
+
+void pki_list(const struct pki *p, const char *name, unsigned count)
+{
+	X509 *issuer = read_certificate(pki_path(p, "root", "pem"));
+	EVP_PKEY *key = read_key(pki_path(p, "root", "key"));
+	ASN1_TIME *from = X509_gmtime_adj(NULL, -DAY), *until = X509_gmtime_adj(NULL, 30 * DAY);
+	X509_CRL *list = X509_CRL_new();
+	FILE *f = fopen(pki_path(p, name, "crl"), "w");
+
+	assert(list && f && X509_CRL_set_version(list, 1));
+	assert(X509_CRL_set_issuer_name(list, X509_get_subject_name(issuer)));
+	assert(X509_CRL_set1_lastUpdate(list, from) && X509_CRL_set1_nextUpdate(list, until));
+	for (unsigned i = 0; i < count; i++)
+		add_revoked(list, 0x40000000 + (long)i, from);
+	assert(X509_CRL_sign(list, key, EVP_sha256()) && PEM_write_X509_CRL(f, list));
+	assert(fclose(f) == 0);
+	ASN1_TIME_free(from);
+	ASN1_TIME_free(until);
+	X509_CRL_free(list);
+	X509_free(issuer);
+	EVP_PKEY_free(key);
 }
 
 void pki_free(struct pki *p)

@@ -27,6 +27,9 @@ void pki_new(struct pki *p);
  * subject name; uri, dns NULL: no such alternative name. */
 void pki_client(const struct pki *p, const char *name, const char *common_name, const char *uri,
 		const char *dns, enum pki_flaw flaw);
+/* A revocation list of the root, for a month: directory/NAME.crl. It names count certificates that nobody
+ * has. */
+void pki_list(const struct pki *p, const char *name, unsigned count);
 const char *pki_path(const struct pki *p, const char *name,
 		     const char *ending); /* static buffers, four in turn */
 /* Removes the directory. */
