@@ -70,6 +70,23 @@ X509 *authorities_find(struct authorities *a, const uint8_t *der, size_t len)
 	return found;
 }
 
+unsigned authorities_named(struct authorities *a, const X509_NAME *name, X509 **out, unsigned count)
+{
+	unsigned found = 0;
+
+	pthread_mutex_lock(&a->lock);
+	for (unsigned i = 0; i < AUTHORITIES_MAX && found < count; i++) {
+		X509 *one = a->all[i].certificate;
+
+		if (one && X509_NAME_cmp(X509_get_subject_name(one), name) == 0) {
+			X509_up_ref(one);
+			out[found++] = one;
+		}
+	}
+	pthread_mutex_unlock(&a->lock);
+	return found;
+}
+
 static bool has(const struct authorities *a, const X509 *one)
 {
 	for (unsigned i = 0; i < AUTHORITIES_MAX; i++) {

@@ -25,6 +25,9 @@ void authorities_free(struct authorities *a); /* NULL is fine */
 /* The one that had these bytes, or NULL. It belongs to the caller, who must not change it. */
 X509 *authorities_find(struct authorities *a, const uint8_t *der, size_t len);
 
+/* Those that have this name, at most count of them: how many. They belong to the caller as well. */
+unsigned authorities_named(struct authorities *a, const X509_NAME *name, X509 **out, unsigned count);
+
 /* Of a good chain. It stays the caller's. */
 void authorities_keep(struct authorities *a, X509 *one);
 

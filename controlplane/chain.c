@@ -15,6 +15,7 @@
 #include "controlplane/algorithms.h"
 #include "controlplane/authorities.h"
 #include "controlplane/chain_private.h"
+#include "controlplane/list_method.h"
 #include "controlplane/log.h"
 
 enum {
@@ -53,16 +54,65 @@ static int add_anchors(X509_STORE *store, BIO *in)
 	return count;
 }
 
-/* An anchor is trusted as it is, whoever signed it. */
-static X509_STORE *read_anchors(const char *file, char *error, size_t error_len)
+static int ex_data_index = -1;
+static X509_STORE_CTX_verify_fn verify_signatures;          /* and dates: libcrypto's own */
+static X509_STORE_CTX_check_revocation_fn check_revocation; /* the same */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void set_up(void)
 {
 	X509_STORE *store = X509_STORE_new();
+	X509_STORE_CTX *ctx = X509_STORE_CTX_new();
+
+	if (store && ctx && list_method_install() && X509_STORE_CTX_init(ctx, store, NULL, NULL)) {
+		verify_signatures = X509_STORE_CTX_get_verify(ctx);
+		check_revocation = X509_STORE_CTX_get_check_revocation(ctx);
+		ex_data_index = X509_STORE_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+	}
+	X509_STORE_CTX_free(ctx);
+	X509_STORE_free(store);
+}
+
+static int check_revocation_later(X509_STORE_CTX *ctx)
+{
+	(void)ctx;
+	return 1;
+}
+
+/* As RFC 5280 6.1.3 a has it. libcrypto would ask the lists first, whose signatures then would be verified
+ * with keys that anybody can make up. */
+static int verify_and_check_revocation(X509_STORE_CTX *ctx)
+{
+	int good = verify_signatures(ctx);
+
+	return good > 0 ? check_revocation(ctx) : good;
+}
+
+/* An anchor is trusted as it is, whoever signed it. */
+X509_STORE *chain_store_new(void)
+{
+	X509_STORE *store;
+
+	pthread_once(&once, set_up);
+	store = ex_data_index >= 0 ? X509_STORE_new() : NULL;
+	if (!store || !X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN)) {
+		X509_STORE_free(store);
+		return NULL;
+	}
+	X509_STORE_set_check_revocation(store, check_revocation_later);
+	X509_STORE_set_verify(store, verify_and_check_revocation);
+	return store;
+}
+
+static X509_STORE *read_anchors(const char *file, char *error, size_t error_len)
+{
+	X509_STORE *store = chain_store_new();
 	BIO *in = BIO_new_file(file, "r");
 	int count = store && in ? add_anchors(store, in) : -ENOMEM;
 
 	BIO_free(in);
 	ERR_clear_error();
-	if (count > 0 && X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN))
+	if (count > 0)
 		return store;
 	snprintf(error, error_len, "%s holds no usable certificates in PEM", file);
 	X509_STORE_free(store);
@@ -587,14 +637,6 @@ struct verification {
 	bool expired_lists; /* are used all the same */
 };
 
-static int ex_data_index = -1;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-static void get_index(void)
-{
-	ex_data_index = X509_STORE_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
-}
-
 /* A CA without a list is not asked about: the operator names the lists. */
 static int look_at_error(int good, X509_STORE_CTX *ctx)
 {
@@ -617,7 +659,6 @@ static bool prepare(X509_STORE_CTX *ctx, X509_STORE *store, STACK_OF(X509) * lis
 {
 	X509_VERIFY_PARAM *param;
 
-	pthread_once(&once, get_index);
 	if (!ctx || !X509_STORE_CTX_init(ctx, store, sk_X509_value(list, 0), list) ||
 	    !X509_STORE_CTX_set_ex_data(ctx, ex_data_index, v) ||
 	    !X509_STORE_CTX_set_purpose(ctx, X509_PURPOSE_SSL_CLIENT))

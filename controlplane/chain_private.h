@@ -22,6 +22,10 @@ struct trust {
 	bool has_lists, expired_lists;
 };
 
+/* Empty, for anchors and lists: what is verified by it goes by chain.h. The caller frees it. NULL when
+ * out of memory. */
+X509_STORE *chain_store_new(void);
+
 /* From now on these anchors and lists count; handshakes under way end with those they began with. Takes the
  * store. expired_lists: a list past its time is used all the same. */
 void trust_replace(struct trust *t, X509_STORE *with_lists, bool expired_lists);

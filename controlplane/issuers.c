@@ -11,6 +11,7 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
+#include "controlplane/list_method.h"
 #include "crypto/sha256.h"
 
 enum { CHAINS = 1024, PLACES_MIN = 16 };
@@ -90,20 +91,6 @@ static bool names_serial(const struct listing *l, uint64_t serial)
 	return l->serials[at] != 0;
 }
 
-/* RFC 5280 5.3.1: a delta list's word for a certificate that is off hold. */
-static bool is_back(const X509_REVOKED *entry)
-{
-	ASN1_ENUMERATED *reason;
-	bool back;
-
-	if (X509_REVOKED_get_ext_by_NID(entry, NID_crl_reason, -1) < 0)
-		return false;
-	reason = X509_REVOKED_get_ext_d2i(entry, NID_crl_reason, NULL, NULL);
-	back = reason && ASN1_ENUMERATED_get(reason) == CRL_REASON_REMOVE_FROM_CRL;
-	ASN1_ENUMERATED_free(reason);
-	return back;
-}
-
 static bool entry_is_understood(const X509_REVOKED *entry)
 {
 	return X509v3_get_ext_by_critical(X509_REVOKED_get0_extensions(entry), 1, -1) < 0;
@@ -162,7 +149,7 @@ struct listing *listing_new(X509_CRL *list)
 	for (int i = 0; i < count; i++) {
 		const X509_REVOKED *entry = sk_X509_REVOKED_value(entries, i);
 
-		if (!is_back(entry))
+		if (!list_entry_is_back(entry))
 			put_serial(l, issuer_serial(X509_REVOKED_get0_serialNumber(entry)));
 	}
 	return l;

@@ -14,8 +14,10 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include "controlplane/authorities.h"
 #include "controlplane/chain_private.h"
 #include "controlplane/file_same.h"
+#include "controlplane/list_method.h"
 #include "controlplane/log.h"
 
 #define LOOK_NS 1000000000ULL
@@ -110,6 +112,19 @@ static bool signature_fits(const struct lists *l, X509_CRL *list)
 	return good || !known;
 }
 
+/* So that no handshake has to, see list_method.h. */
+static void verify_with_known_keys(const struct lists *l, X509_CRL *list)
+{
+	X509 *known[LIST_KEYS_MAX];
+	unsigned count =
+		authorities_named(l->trust->authorities, X509_CRL_get_issuer(list), known, LIST_KEYS_MAX);
+
+	for (unsigned i = 0; i < count; i++) {
+		(void)X509_CRL_verify(list, X509_get0_pubkey(known[i]));
+		X509_free(known[i]);
+	}
+}
+
 /* libcrypto passes over a list that is indirect or about some reasons alone, and its CA then looks like one
  * without a list; a delta it takes for all that has been revoked (RFC 5280 5.2.4, 5.2.5). NULL: a list to go
  * by. */
@@ -149,6 +164,8 @@ static bool check_list(const struct lists *l, X509_CRL *list, char why[WHY_MAX])
 	if (fault)
 		snprintf(why, WHY_MAX, "the list of %s %s", chain_subject(issuer, X509_CRL_get_issuer(list)),
 			 fault);
+	else
+		verify_with_known_keys(l, list);
 	return !fault;
 }
 
@@ -197,8 +214,6 @@ static bool list_all(struct reading *r)
 
 	r->listings = calloc((size_t)count, sizeof(struct listing *));
 	for (int i = 0; r->listings && i < count; i++) {
-		/* libcrypto does so at the first look-up: a long list would hold up all handshakes. */
-		sk_X509_REVOKED_sort(X509_CRL_get_REVOKED(sk_X509_CRL_value(r->lists, i)));
 		r->listings[i] = listing_new(sk_X509_CRL_value(r->lists, i));
 		if (!r->listings[i])
 			return false;
@@ -333,9 +348,9 @@ static int judge(const struct lists *l)
 /* A store of its own, because one that handshakes use cannot lose a list. */
 static int publish(struct lists *l)
 {
-	X509_STORE *store = X509_STORE_new();
+	X509_STORE *store = chain_store_new();
 	STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(l->trust->anchors);
-	bool good = store && X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
+	bool good = store != NULL;
 
 	for (int i = 0; good && i < sk_X509_OBJECT_num(objects); i++)
 		good = X509_STORE_add_cert(store, X509_OBJECT_get0_X509(sk_X509_OBJECT_value(objects, i)));

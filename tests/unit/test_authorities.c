@@ -118,6 +118,30 @@ static void test_the_same_read_anew(void **state)
 	known_free(&other);
 }
 
+static void test_found_by_name(void **state)
+{
+	struct authorities *a = authorities_new();
+	struct known all[] = {known_new("CA", NULL), known_new("Other", NULL), known_new("CA", NULL)};
+	X509_NAME *name = X509_get_subject_name(all[0].subject.certificate);
+	X509 *found[3] = {NULL};
+
+	assert_int_equal(authorities_named(a, name, found, 3), 0);
+	for (int i = 0; i < 3; i++)
+		authorities_keep(a, all[i].subject.certificate);
+	assert_int_equal(authorities_named(a, name, found, 3), 2);
+	assert_ptr_equal(found[0], all[0].subject.certificate);
+	assert_ptr_equal(found[1], all[2].subject.certificate);
+	assert_null(found[2]);
+	X509_free(found[0]);
+	assert_int_equal(authorities_named(a, name, found, 1), 1);
+	authorities_free(a);
+	assert_int_equal(X509_check_ca(found[1]), 1); /* ours still */
+	X509_free(found[0]);
+	X509_free(found[1]);
+	for (int i = 0; i < 3; i++)
+		known_free(&all[i]);
+}
+
 static void test_long_ones(void **state)
 {
 	static char comment[AUTHORITY_LEN_MAX + 1];
@@ -136,9 +160,8 @@ static void test_long_ones(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_found_by_bytes),
-		cmocka_unit_test(test_room),
-		cmocka_unit_test(test_the_same_read_anew),
+		cmocka_unit_test(test_found_by_bytes),     cmocka_unit_test(test_room),
+		cmocka_unit_test(test_the_same_read_anew), cmocka_unit_test(test_found_by_name),
 		cmocka_unit_test(test_long_ones),
 	};
 

@@ -17,6 +17,7 @@
 #include <openssl/x509v3.h>
 
 #include "controlplane/errand.h"
+#include "controlplane/list_method.h"
 #include "controlplane/lists.h"
 #include "tests/unit/authority.h"
 
@@ -31,6 +32,20 @@ static struct lists *lists;
 static struct errands *errands;
 static char directory[] = "/tmp/sluice-method-XXXXXX";
 
+/* Signatures of lists that this thread has verified, which is the one of the handshakes. */
+static _Thread_local unsigned verified;
+int __real_ASN1_item_verify(const ASN1_ITEM *it, const X509_ALGOR *algorithm,
+			    const ASN1_BIT_STRING *signature, const void *data, EVP_PKEY *key);
+int __wrap_ASN1_item_verify(const ASN1_ITEM *it, const X509_ALGOR *algorithm,
+			    const ASN1_BIT_STRING *signature, const void *data, EVP_PKEY *key);
+
+int __wrap_ASN1_item_verify(const ASN1_ITEM *it, const X509_ALGOR *algorithm,
+			    const ASN1_BIT_STRING *signature, const void *data, EVP_PKEY *key)
+{
+	verified++;
+	return __real_ASN1_item_verify(it, algorithm, signature, data, key);
+}
+
 static const char *path(const char *name)
 {
 	static char paths[4][96];
@@ -39,6 +54,33 @@ static const char *path(const char *name)
 
 	snprintf(out, sizeof paths[0], "%s/%s", directory, name);
 	return out;
+}
+
+/* ---- certificates */
+
+static struct subject leaf(const struct subject *issuer, long serial)
+{
+	return subject_new(&(struct wanted){.common_name = "device", .issuer = issuer, .serial = serial}, 0);
+}
+
+static struct subject leaf_with(const struct subject *issuer, long serial, const char *points)
+{
+	return subject_new(&(struct wanted){.common_name = "device",
+					    .issuer = issuer,
+					    .serial = serial,
+					    .extensions = {{"crlDistributionPoints", points}}},
+			   0);
+}
+
+static struct subject authority(const char *name, const struct subject *issuer, long serial)
+{
+	return subject_new(
+		&(struct wanted){.common_name = name,
+				 .issuer = issuer,
+				 .serial = serial,
+				 .extensions = {{"subjectKeyIdentifier", "hash"},
+						{"authorityKeyIdentifier", issuer ? "keyid:always" : ""}}},
+		1);
 }
 
 /* ---- lists */
@@ -477,32 +519,175 @@ static void test_reasons(void **state)
 	expect_revoked(&device, "has been revoked");
 }
 
+/* Whoever signs. */
+static void expect_signed_by(const char *group)
+{
+	struct subject signer = subject_new(&(struct wanted){.common_name = "R", .group = group}, 1);
+	struct subject good = leaf(&signer, OTHER), bad = leaf(&signer, DEVICE);
+	X509_CRL *list = crl_new(&root, &(long){DEVICE}, 1, DAY_S);
+
+	assert_true(X509_CRL_set_issuer_name(list, X509_get_subject_name(signer.certificate)));
+	assert_true(X509_CRL_sign(list, signer.key, strcmp(group, "ED25519") == 0 ? NULL : EVP_sha256()));
+	subject_write(path("anchors"), (const struct subject *[]){&root, &signer}, 2);
+	use(list, NULL, false);
+	verified = 0;
+	expect_good(&good);
+	expect_revoked(&bad, "has been revoked");
+	assert_int_equal(verified, 0);
+	subject_write(path("anchors"), (const struct subject *[]){&root}, 1);
+	subject_free(&signer);
+	subject_free(&good);
+	subject_free(&bad);
+}
+
+static void test_kinds_of_keys(void **state)
+{
+	expect_signed_by("P-256");
+	expect_signed_by("P-521");
+	expect_signed_by("RSA:2048");
+	expect_signed_by("ED25519");
+}
+
+/* Numbers of all lengths, in no order. */
+static void test_long_lists(void **state)
+{
+	enum { COUNT = 500 };
+	long serials[COUNT];
+	X509_CRL *list;
+
+	for (long i = 0; i < COUNT; i++)
+		serials[i] = (7 * i % COUNT + 1) * 4 << (7 * i % 40);
+	list = crl_new(&root, serials, COUNT, DAY_S);
+	add_entry(list, 2, CRL_REASON_KEY_COMPROMISE);
+	use(sign(list, &root), NULL, false);
+	for (int i = 0; i <= COUNT; i += 20) {
+		long serial = i < COUNT ? serials[i] : 2;
+		struct subject bad = leaf(&root, serial), good = leaf(&root, serial + 1);
+
+		expect_revoked(&bad, "has been revoked");
+		expect_good(&good);
+		subject_free(&bad);
+		subject_free(&good);
+	}
+}
+
+/* A list may say both; what revokes counts. */
+static void test_two_entries_of_one_certificate(void **state)
+{
+	for (int i = 0; i < 2; i++) {
+		X509_CRL *list = list_by(&ca, 0);
+
+		add_entry(list, DEVICE, i ? CRL_REASON_REMOVE_FROM_CRL : CRL_REASON_SUPERSEDED);
+		add_entry(list, DEVICE, i ? CRL_REASON_SUPERSEDED : CRL_REASON_REMOVE_FROM_CRL);
+		use(sign(list, &ca), NULL, false);
+		expect_revoked(&device, "has been revoked");
+		expect_good(&other);
+	}
+}
+
+/* ---- once */
+
+/* The anchor's list when it is read, the other one when the first chain brings the key. */
+static void test_verified_once(void **state)
+{
+	use(list_by(&root, OTHER), list_by(&ca, OTHER), false);
+	verified = 0;
+	expect_good(&direct);
+	assert_int_equal(verified, 0);
+	expect_good(&device);
+	expect_revoked(&other, "has been revoked");
+	expect_good(&direct);
+	assert_int_equal(verified, 1);
+	expect_unknown(&device_of_twin, "wrong signature");
+	expect_good(&device);
+	expect_unknown(&device_of_twin, "wrong signature");
+	assert_int_equal(verified, 2);
+}
+
+/* With the keys of the CAs that are known by then, before a handshake meets it. */
+static void test_read_anew(void **state)
+{
+	X509_CRL *list = list_by(&ca, OTHER);
+	struct refusal refusal;
+
+	use(list_by(&ca, 0), NULL, false);
+	expect_good(&other);
+	crl_write(path("fresh"), list, 0);
+	X509_CRL_free(list);
+	verified = 0;
+	assert_int_equal(rename(path("fresh"), path("one")), 0);
+	for (int i = 0; i < 1200 && is_let_in(&other, &refusal); i++)
+		usleep(50000);
+	expect_revoked(&other, "has been revoked");
+	expect_good(&device);
+	assert_int_equal(verified, 0);
+}
+
+/* Anybody can make up a key, and a certificate that calls it the CA's. */
+static void test_a_key_that_nobody_vouches_for(void **state)
+{
+	struct wanted w = {
+		.common_name = "CA", .issuer = &root, .signed_by = stranger.key, .serial = CA_SERIAL};
+	struct subject forged = subject_new(&w, 1), leaf_of_it = leaf(&forged, OTHER);
+	const struct subject *const chain[] = {&leaf_of_it, &forged};
+	struct refusal refusal;
+
+	use(list_by(&ca, OTHER), NULL, false);
+	verified = 0;
+	assert_false(comes_in(chain, 2, &refusal));
+	assert_string_equal(refusal_name(refusal.cause), refusal_name(REFUSED_CERTIFICATE_BAD));
+	assert_string_equal(alert_name(refusal.alert), alert_name(ALERT_BAD_CERTIFICATE));
+	assert_int_equal(verified, 0);
+	subject_free(&leaf_of_it);
+	subject_free(&forged);
+}
+
+/* More CAs of one name than outcomes are kept: of only one the list is. */
+static void test_many_keys(void **state)
+{
+	enum { KEYS = LIST_KEYS_MAX + 2, SIGNER = 3 };
+	struct subject cas[KEYS], leaves[KEYS];
+	struct refusal refusal;
+
+	for (int i = 0; i < KEYS; i++) {
+		cas[i] = authority("CA", &root, 0);
+		leaves[i] = leaf(&cas[i], DEVICE);
+	}
+	for (long serial = DEVICE; serial <= OTHER; serial++) {
+		use(list_by(&cas[SIGNER], serial), NULL, false);
+		for (int i = 0; i < ROUNDS * KEYS; i++) {
+			const struct subject *chain[] = {&leaves[i % KEYS], &cas[i % KEYS]};
+			bool good = i % KEYS == SIGNER && serial != DEVICE;
+
+			assert_int_equal(comes_in(chain, 2, &refusal), good);
+			if (!good)
+				assert_int_equal(refusal.cause, i % KEYS == SIGNER
+									? REFUSED_REVOKED
+									: REFUSED_REVOCATION_UNKNOWN);
+		}
+	}
+	for (int i = 0; i < KEYS; i++) {
+		subject_free(&cas[i]);
+		subject_free(&leaves[i]);
+	}
+}
+
+/* RFC 5280 6.1.3 a: its dates come before its standing. */
+static void test_expired_and_revoked(void **state)
+{
+	struct wanted w = {
+		.common_name = "d", .issuer = &ca, .serial = DEVICE, .from_s = -9 * DAY_S, .until_s = -1};
+	struct subject late = subject_new(&w, 0);
+	const struct subject *const chain[] = {&late, &ca};
+	struct refusal refusal;
+
+	use(list_by(&ca, DEVICE), NULL, false);
+	assert_false(comes_in(chain, 2, &refusal));
+	assert_string_equal(refusal_name(refusal.cause), refusal_name(REFUSED_EXPIRED));
+	subject_free(&late);
+}
+
 /* ---- */
-
-static struct subject leaf(const struct subject *issuer, long serial)
-{
-	return subject_new(&(struct wanted){.common_name = "device", .issuer = issuer, .serial = serial}, 0);
-}
-
-static struct subject leaf_with(const struct subject *issuer, long serial, const char *points)
-{
-	return subject_new(&(struct wanted){.common_name = "device",
-					    .issuer = issuer,
-					    .serial = serial,
-					    .extensions = {{"crlDistributionPoints", points}}},
-			   0);
-}
-
-static struct subject authority(const char *name, const struct subject *issuer, long serial)
-{
-	return subject_new(
-		&(struct wanted){.common_name = name,
-				 .issuer = issuer,
-				 .serial = serial,
-				 .extensions = {{"subjectKeyIdentifier", "hash"},
-						{"authorityKeyIdentifier", issuer ? "keyid:always" : ""}}},
-		1);
-}
 
 static int set_up(void **state)
 {
@@ -563,6 +748,14 @@ int main(void)
 		cmocka_unit_test(test_scope),
 		cmocka_unit_test(test_what_is_not_understood),
 		cmocka_unit_test(test_reasons),
+		cmocka_unit_test(test_kinds_of_keys),
+		cmocka_unit_test(test_long_lists),
+		cmocka_unit_test(test_two_entries_of_one_certificate),
+		cmocka_unit_test(test_verified_once),
+		cmocka_unit_test(test_read_anew),
+		cmocka_unit_test(test_a_key_that_nobody_vouches_for),
+		cmocka_unit_test(test_many_keys),
+		cmocka_unit_test(test_expired_and_revoked),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
