@@ -108,6 +108,13 @@ static bool head_valid(const struct session_head *h, size_t size)
 	       memcmp(&layout, &h->layout, sizeof(layout)) == 0 && layout.size == size;
 }
 
+/* Handshakes in flight stay with the process that leads them. */
+static void unreserve_all(struct session_table *t)
+{
+	for (uint32_t slot = 0; slot < t->head->used && t->head->reserved > 0; slot++)
+		session_unreserve(t, slot);
+}
+
 struct session_table *session_table_attach(int fd)
 {
 	struct session_table *t = aligned_alloc(64, (sizeof(*t) + 63) / 64 * 64);
@@ -125,9 +132,11 @@ struct session_table *session_table_attach(int fd)
 		goto err_head;
 	t->memory.pages = t->head->pages;
 	table_locate(t);
+	unreserve_all(t);
 	return t;
 
 err_head:
+	t->memory.fd = -1; /* still the caller's */
 	session_memory_unmap(&t->memory);
 err_attach:
 	free(t);

@@ -50,7 +50,8 @@ struct session_tx {
 	struct path path;        /* of the newest authenticated record */
 	uint8_t unverified;      /* peer moved and has not answered from there: RFC 9146 6 */
 	uint8_t cid_len;         /* 0: plain records towards the peer */
-	uint32_t announced;      /* attach count of the uplink that got SESSION_UP; 0: none */
+	uint32_t announced;      /* attach count of the uplink that got SESSION_UP; 0: none. Who takes the table
+				    over goes on counting where the other one ended. */
 	/* Second line. */
 	uint8_t cid[RECORD_CID_MAX];
 	uint16_t suite;
@@ -112,7 +113,8 @@ struct session_table *session_table_new(const struct session_limits *limits, con
 void session_table_free(struct session_table *t); /* wipes every key; NULL is fine */
 /* The same table in another process, from a duplicate of session_table_fd(): it becomes the owner, the
  * process that made the table must not touch it any more and ends with session_table_detach(), which wipes
- * nothing. fd is the table's afterwards. NULL with errno: EPROTO for what is no table of this version. */
+ * nothing. Live and ended sessions come along, slots reserved for handshakes do not. fd is the table's
+ * afterwards. NULL with errno, and fd still the caller's: EPROTO for what is no table of this version. */
 struct session_table *session_table_attach(int fd);
 void session_table_detach(struct session_table *t); /* NULL is fine */
 enum session_pages session_table_pages(const struct session_table *t);

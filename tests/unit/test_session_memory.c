@@ -278,6 +278,11 @@ static int check_attached(int fd, const uint8_t cids[][CID_LEN], uint32_t count)
 
 	if (!t || session_live_count(t) != count)
 		return 1;
+	for (uint32_t i = 0; i < limits_small.reserved_max; i++) /* none is in use by a handshake any more */
+		if (session_reserve(t) == SESSION_NONE)
+			return 5;
+	for (slot = 0; slot < session_slots(t); slot++)
+		session_unreserve(t, slot);
 	for (uint32_t i = 0; i < count; i++) {
 		slot = test_by_peer(t, i);
 		if (slot == SESSION_NONE || test_by_cid(t, cids[i]) != slot)
@@ -310,6 +315,8 @@ static void another_process_attaches_it(void **state)
 	}
 	for (uint32_t i = 0; i < COUNT; i++)
 		session_cid(t, test_open(t, i, test_tick_ns(2)), cids[i]);
+	for (uint32_t i = 0; i < limits_small.reserved_max; i++)
+		assert_int_not_equal(session_reserve(t), SESSION_NONE);
 	child = fork();
 	assert_true(child >= 0);
 	if (child == 0)
@@ -322,9 +329,17 @@ static void another_process_attaches_it(void **state)
 	session_table_free(t);
 }
 
+static void expect_refused(int fd)
+{
+	assert_null(session_table_attach(fd));
+	assert_int_equal(errno, EPROTO);
+	assert_true(fcntl(fd, F_GETFD) >= 0); /* it is still ours */
+}
+
 static void what_is_no_table_is_not_attached(void **state)
 {
 	struct session_table *t = session_table_new(&limits_small, test_cid_key, test_tick_ns(1));
+	struct session_table *attached;
 	int empty = memfd_create("empty", MFD_CLOEXEC);
 
 	assert_non_null(t);
@@ -337,16 +352,20 @@ static void what_is_no_table_is_not_attached(void **state)
 		int fd = dup(session_table_fd(t));
 
 		t->head->version++;
-		assert_null(session_table_attach(fd));
-		assert_int_equal(errno, EPROTO);
+		expect_refused(fd);
 		t->head->version--;
 		t->head->layout.area[AREA_TX].at += 64;
-		assert_null(session_table_attach(fd));
+		expect_refused(fd);
 		t->head->layout.area[AREA_TX].at -= 64;
 		t->head->limits.max++;
-		assert_null(session_table_attach(fd));
+		expect_refused(fd);
 		t->head->limits.max--;
-		(void)close(fd);
+		t->head->magic[0]++;
+		expect_refused(fd);
+		t->head->magic[0]--;
+		attached = session_table_attach(fd); /* nothing else was wrong with it */
+		assert_non_null(attached);
+		session_table_detach(attached);
 	}
 	(void)close(empty);
 	session_table_free(t);
