@@ -63,12 +63,25 @@ static void count_failure(struct worker *w, uint32_t slot)
 		worker_end_session(w, slot, SLUICE_REASON_AUTH_FAILURES);
 }
 
+/* As little as DATA may this take the room of events that must not get lost: a device can move with every
+ * record, and DATA tell where it is as well. */
+static void tell_moved(struct worker *w, struct sluice_ref ref, const struct peer_address *peer)
+{
+	struct sluice_peer_moved *moved = spsc_reserve_leaving(&w->uplink->up, SLUICE_PEER_MOVED,
+							       sizeof(*moved), UPLINK_EVENT_RESERVE);
+
+	if (!moved)
+		return;
+	*moved = (struct sluice_peer_moved){.ref = ref, .peer.port = peer->port};
+	memcpy(moved->peer.ip, peer->ip, sizeof(moved->peer.ip));
+	w->uplink_dirty = true;
+}
+
 /* The newest record authenticated: what answers go to is where it came from. RFC 9146 6: a new address stays
  * unverified, and gets at most three times what came from it, until the peer is heard from there again. */
 static void follow_path(struct worker *w, uint32_t slot, const struct datagram *d)
 {
 	struct session_tx *tx = session_tx(w->sessions, slot);
-	struct sluice_peer_moved moved;
 	struct mail_moved mail;
 
 	if (likely(memcmp(&tx->path, &d->path, sizeof(d->path)) == 0))
@@ -82,13 +95,10 @@ static void follow_path(struct worker *w, uint32_t slot, const struct datagram *
 	tx->unverified_in = 0;
 	tx->unverified_out = 0;
 	counter_add(&w->counters->sessions_moved, 1);
-	moved.ref = mail.ref = session_ref(w->sessions, slot);
+	mail.ref = session_ref(w->sessions, slot);
 	mail.path = d->path;
-	moved.peer = (struct sluice_address){.port = d->path.peer.port};
-	memcpy(moved.peer.ip, d->path.peer.ip, sizeof(moved.peer.ip));
-	if (w->uplink && tx->announced == w->attach &&
-	    uplink_event(w->uplink, SLUICE_PEER_MOVED, &moved, sizeof(moved)))
-		w->uplink_dirty = true;
+	if (w->uplink && tx->announced == w->attach)
+		tell_moved(w, mail.ref, &d->path.peer);
 	mail_to_control(w, MAIL_PEER_MOVED, &mail, sizeof(mail), NULL, 0);
 }
 

@@ -291,7 +291,7 @@ static unsigned take_burst(struct worker *w, struct outbound *out, struct sluice
 		n++;
 	}
 	spsc_release(&w->uplink->down);
-	counter_add(&w->counters->downlink_messages, n + *closing);
+	counter_add(&w->counters->downlink_messages, n + *closing + malformed);
 	counter_add(&w->counters->downlink_malformed, malformed);
 	return n;
 }

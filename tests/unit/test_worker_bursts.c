@@ -286,9 +286,13 @@ static void i05_each_address_is_verified_anew(void **state)
 	struct mover m = mover(f);
 
 	move(f, &m, &m.elsewhere, 10);
+	for (uint64_t seq = 11; seq < 20; seq++) {
+		send_one(f, record_from(&m, &m.elsewhere, seq));
+		expect_data(f, seq);
+	}
 	send_down(f, m.ref, 4, 0);
 	assert_true(bytes_sent(f) > 0);
-	move(f, &m, &m.third, 11);
+	move(f, &m, &m.third, 20); /* with nothing of what the address before was allowed */
 	send_down(f, m.ref, 400, 0);
 	assert_int_equal(failures(f, SLUICE_REASON_UNVERIFIED), 1);
 }
@@ -396,11 +400,16 @@ static void r18_the_largest_payload_is_exact(void **state)
 			assert_true(largest == 0 || m.failed->arg == largest);
 			largest = m.failed->arg;
 		}
-		send_down(f, in.ref, largest, 0);
-		assert_in_range(bytes_sent(f), 1500 - 28 - 15, 1500 - 28);
-		expect_nothing(f);
-		send_down(f, in.ref, largest + 1U, 0);
-		assert_int_equal(failures(f, SLUICE_REASON_TOO_LARGE), 1);
+		for (uint16_t mtu = 1485; mtu <= 1500; mtu++) { /* wherever the last block ends */
+			f->rig.worker->mtu = mtu;
+			send_down(f, in.ref, 1500, 0);
+			largest = expect(f, SLUICE_SEND_FAILED).failed->arg;
+			send_down(f, in.ref, largest, 0);
+			assert_in_range(bytes_sent(f), mtu - 28 - 15, mtu - 28);
+			expect_nothing(f);
+			send_down(f, in.ref, largest + 1U, 0);
+			assert_int_equal(failures(f, SLUICE_REASON_TOO_LARGE), 1);
+		}
 	}
 }
 
