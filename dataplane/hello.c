@@ -6,21 +6,31 @@
 
 #include "dataplane/worker.h"
 
-static void give_to_control(struct worker *w, const struct burst *b, struct inbound *in,
-			    struct sluice_ref ref)
+/* A chain of certificates in small fragments, every flight five times over, takes some hundred. Without an
+ * end one peer could keep the mailbox full with records that cost it nothing. */
+enum { HANDSHAKE_RECORDS_MAX = 1024 };
+
+static void give_to_control(struct worker *w, const struct burst *b, struct inbound *in, struct pending *p)
 {
 	const struct record *r = &in->record;
 	struct mail_record mail = {
-		.ref = ref,
+		.ref = p->ref,
 		.path = b->datagrams[in->frame].path,
 		.record_len = (uint16_t)(r->fragment_offset + r->fragment_len),
 	};
 
-	in->verdict = RECORD_CONTROL;
-	if (mailbox_post(&w->link->to_control, MAIL_RECORD, &mail, sizeof(mail), r->header, mail.record_len))
-		w->mailed = true;
-	else
+	if (p->records == HANDSHAKE_RECORDS_MAX) {
+		in->verdict = RECORD_DROP_HANDSHAKE_LONG;
+		return;
+	}
+	if (!mailbox_post(&w->link->to_control, MAIL_RECORD, &mail, sizeof(mail), r->header,
+			  mail.record_len)) {
 		in->verdict = RECORD_DROP_CONTROL_FULL;
+		return;
+	}
+	in->verdict = RECORD_CONTROL;
+	w->mailed = true;
+	p->records++;
 }
 
 /* The handshake in flight ends here; control is told unless it is the one that says so. */
@@ -117,7 +127,7 @@ static void classify_plaintext(struct worker *w, const struct burst *b, struct i
 		p = NULL;
 	}
 	if (p)
-		give_to_control(w, b, in, p->ref);
+		give_to_control(w, b, in, p);
 	else if (verdict == HELLO_VALID && !w->stopping)
 		admit(w, b, in, &hello, matched);
 	else
@@ -134,7 +144,7 @@ static void classify_protected(struct worker *w, const struct burst *b, struct i
 		return;
 	p = pending_find(w->pending, &b->datagrams[in->frame].path.peer);
 	if (p)
-		give_to_control(w, b, in, p->ref);
+		give_to_control(w, b, in, p);
 }
 
 static void found(struct worker *w, struct burst *b, struct inbound *in, uint32_t slot, bool handshakes)

@@ -13,6 +13,7 @@ struct pending {
 	struct peer_address peer;
 	uint8_t random[32];    /* of the ClientHello: another one from the same peer starts anew */
 	struct sluice_ref ref; /* its reserved session */
+	uint32_t records;      /* given to control so far */
 };
 
 /* Start and stop. max: entries, at least 1; seed: random, secret. NULL when out of memory. */

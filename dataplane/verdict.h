@@ -35,6 +35,7 @@
 	X(DROP_PLAINTEXT, "epoch 0 after the handshake, or no handshake in flight")                          \
 	X(DROP_HELLO, "ClientHello malformed, fragmented before its cookie, or not first in its datagram")   \
 	X(DROP_HELLO_RATE, "ClientHello above the admission limits")                                         \
+	X(DROP_HANDSHAKE_LONG, "of a handshake that has had more records than one needs")                    \
 	X(DROP_NO_SESSION, "no session for this CID or address")                                             \
 	X(DROP_NO_CID, "record without the negotiated CID: RFC 9146 3")                                      \
 	X(DROP_REPLAY, "seen before, or left of the window")                                                 \

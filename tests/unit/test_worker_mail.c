@@ -252,7 +252,164 @@ static void o11_mail_with_secrets_is_wiped(void **state)
 	assert_int_equal(record_count(f, RECORD_DROP_RING_FULL), 1); /* installed; not announced */
 }
 
+/* O03: as long as ended sessions keep all slots, since the application has not heard of them, hellos are
+ * refused and leave nothing behind. */
+static void o03_without_a_slot_no_handshake_begins(void **state)
+{
+	static const struct sluice_peer_moved filler;
+	struct fixture *f = *state;
+	uint8_t cookie[COOKIE_LEN], hello[128];
+	struct session_table *t = f->rig.worker->sessions;
+	struct sluice_message m;
+	struct rte_mbuf *frame;
+	struct path path;
+	size_t len;
+
+	while (uplink_event(f->rig.uplink, SLUICE_PEER_MOVED, &filler, sizeof(filler)))
+		;
+	uplink_publish(f->rig.uplink);
+	for (uint32_t device = 0; device < session_slots(t); device++) {
+		struct mail_ended remove = {.ref = session_ref(t, rig_install(&f->rig, device, false)),
+					    .reason = SLUICE_REASON_CLOSED};
+
+		post(f, MAIL_REMOVE, &remove, sizeof(remove), NULL, 0);
+		while ((frame = rig_receive(&f->rig)) != NULL)
+			rte_pktmbuf_free(frame);
+	}
+	rig_path(1000, &path);
+	hello_verify(f, &path, 1, cookie);
+	len = make_hello(hello, 1, cookie, COOKIE_LEN);
+	for (unsigned i = 0; i < 10; i++) {
+		rig_send_bytes(&f->rig, &path, hello, len);
+		turn(f);
+	}
+	expect_no_mail(f);
+	assert_int_equal(record_count(f, RECORD_DROP_HELLO_RATE), 10);
+	assert_int_equal(pending_count(f->rig.worker->pending), 0);
+	while (sluice_receive(f->app, &m, 1) == 1)
+		turn(f);
+	for (uint32_t i = 0; i < session_slots(t); i++)
+		expect_mail(f, MAIL_SESSION_ENDED);
+	rig_send_bytes(&f->rig, &path, hello, len);
+	turn(f);
+	expect_mail(f, MAIL_HELLO);
+}
+
+/* O01: one peer whose handshake does not end has its share of the control thread's mailbox, and no more. */
+static void o01_a_handshake_has_an_end(void **state)
+{
+	struct fixture *f = *state;
+	struct mail_session over;
+	unsigned mails = 0;
+	struct spsc_message m;
+	struct path path;
+
+	rig_path(5, &path);
+	over.ref = start_handshake(f, &path, 1);
+	for (uint64_t seq = 1; seq <= 3000; seq++) {
+		send_one(f, finished_record(5, seq));
+		while (mailbox_next(&f->rig.link.to_control, &m))
+			mails += m.type == MAIL_RECORD;
+		mailbox_release(&f->rig.link.to_control);
+	}
+	assert_in_range(mails, 500, 2000); /* beyond what any handshake takes */
+	assert_int_equal(record_count(f, RECORD_DROP_HANDSHAKE_LONG), 3000 - mails);
+	rig_path(6, &path);
+	start_handshake(f, &path, 1); /* nobody else pays for it */
+	send_one(f, finished_record(6, 1));
+	expect_mail(f, MAIL_RECORD);
+	post(f, MAIL_HANDSHAKE_OVER, &over, sizeof(over), NULL, 0);
+	rig_path(5, &path);
+	start_handshake(f, &path, 2); /* and a new one begins anew */
+	send_one(f, finished_record(5, 1));
+	expect_mail(f, MAIL_RECORD);
+}
+
+/* C04: a cookie outlives one change of the secret, and not a second one. */
+static void c04_a_cookie_lives_through_one_rotation(void **state)
+{
+	struct fixture *f = *state;
+	struct mail_cookie_secret next = {.secret = {8}};
+	uint8_t cookie[COOKIE_LEN], hello[128];
+	const struct mail_hello *mail;
+	struct path path;
+
+	rig_path(5, &path);
+	hello_verify(f, &path, 1, cookie);
+	post(f, MAIL_COOKIE_SECRET, &next, sizeof(next), NULL, 0);
+	rig_send_bytes(&f->rig, &path, hello, make_hello(hello, 1, cookie, COOKIE_LEN));
+	turn(f);
+	mail = expect_mail(f, MAIL_HELLO);
+	assert_int_equal(mail->cookie_secret[0], 7); /* the one that it was made with */
+	rig_path(6, &path);
+	hello_verify(f, &path, 1, cookie);
+	next.secret[0] = 9;
+	post(f, MAIL_COOKIE_SECRET, &next, sizeof(next), NULL, 0);
+	next.secret[0] = 10;
+	post(f, MAIL_COOKIE_SECRET, &next, sizeof(next), NULL, 0);
+	rig_send_bytes(&f->rig, &path, hello, make_hello(hello, 1, cookie, COOKIE_LEN));
+	turn(f);
+	expect_no_mail(f);
+	rte_pktmbuf_free(rig_receive(&f->rig)); /* another HelloVerifyRequest */
+	assert_int_equal(record_count(f, RECORD_HELLO_VERIFY), 3);
+}
+
 /* ---- the stop ---- */
+
+/* A port that is busy gets every goodbye when it has room again. */
+static void goodbyes_wait_for_the_port(void **state)
+{
+	enum { SESSIONS = 60 };
+	struct fixture *f = *state;
+	unsigned frames = 0;
+	struct rte_mbuf *m;
+	struct path path;
+	void *filler;
+
+	for (uint32_t device = 0; device < SESSIONS; device++)
+		rig_install(&f->rig, device, false);
+	while (!rte_ring_full(f->rig.tx))
+		assert_int_equal(rte_ring_enqueue(f->rig.tx, f), 0);
+	for (uint32_t i = 0; i < TX_PENDING; i++) { /* their answers wait */
+		uint8_t hello[128];
+
+		rig_path(100 + i, &path);
+		rig_send_bytes(&f->rig, &path, hello, make_hello(hello, 1, NULL, 0));
+	}
+	while (counter_get(&f->rig.link.counters->frames_in) < TX_PENDING)
+		turn(f);
+	post(f, MAIL_STOP, NULL, 0, NULL, 0);
+	assert_int_equal(counter_get(&f->rig.link.counters->frames_out_dropped), 0);
+	while (rte_ring_dequeue(f->rig.tx, &filler) == 0)
+		assert_ptr_equal(filler, f);
+	for (unsigned i = 0; i < 8; i++) {
+		turn(f);
+		while ((m = rig_receive(&f->rig)) != NULL) {
+			rte_pktmbuf_free(m);
+			frames++;
+		}
+	}
+	assert_int_equal(frames, TX_PENDING + SESSIONS);
+}
+
+/* Nor is an application that reads no more, of whose sessions the worker cannot tell it. */
+static void a_still_application_does_not_keep_a_worker_from_stopping(void **state)
+{
+	static const struct sluice_peer_moved filler;
+	struct fixture *f = *state;
+	struct rte_mbuf *m;
+
+	rig_install(&f->rig, 3, false);
+	while (uplink_event(f->rig.uplink, SLUICE_PEER_MOVED, &filler, sizeof(filler)))
+		;
+	uplink_publish(f->rig.uplink);
+	assert_true(mailbox_post(&f->rig.link.to_worker, MAIL_STOP, NULL, 0, NULL, 0));
+	mailbox_publish(&f->rig.link.to_worker);
+	assert_int_equal(worker_run(f->rig.worker), 0); /* after some seconds */
+	assert_int_equal(session_live_count(f->rig.worker->sessions), 0);
+	while ((m = rig_receive(&f->rig)) != NULL)
+		rte_pktmbuf_free(m);
+}
 
 static void who_stops_begins_no_handshake(void **state)
 {
@@ -309,7 +466,12 @@ int main(void)
 		T(the_end_of_an_unannounced_session_is_controls_alone),
 		T(a_removed_session_says_goodbye),
 		T(o11_mail_with_secrets_is_wiped),
+		T(o03_without_a_slot_no_handshake_begins),
+		T(o01_a_handshake_has_an_end),
+		T(c04_a_cookie_lives_through_one_rotation),
 		T(who_stops_begins_no_handshake),
+		T(goodbyes_wait_for_the_port),
+		T(a_still_application_does_not_keep_a_worker_from_stopping),
 		T(a_flood_does_not_keep_a_worker_from_stopping),
 	};
 
