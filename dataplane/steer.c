@@ -58,14 +58,14 @@ void steer_free(struct steer *s)
 	rte_free(s);
 }
 
-unsigned steer_take(struct steer *s, unsigned worker, struct rte_mbuf **mbufs, unsigned n)
+unsigned steer_take(struct steer *s, unsigned worker, unsigned first, struct rte_mbuf **mbufs, unsigned n)
 {
 	unsigned taken = 0;
 
 	if (!s)
 		return 0;
-	for (unsigned from = 0; from < s->workers && taken < n; from++) {
-		struct rte_ring *r = s->rings[from * s->workers + worker];
+	for (unsigned i = 0; i < s->workers && taken < n; i++) {
+		struct rte_ring *r = s->rings[(first + i) % s->workers * s->workers + worker];
 
 		if (r)
 			taken += rte_ring_dequeue_burst(r, (void **)&mbufs[taken], n - taken, NULL);

@@ -16,8 +16,9 @@ struct burst;
 struct steer *steer_new(unsigned workers, bool by_hash, uint32_t seed);
 void steer_free(struct steer *s); /* frees frames still inside; NULL is fine */
 
-/* Worker. Takes frames that others sent to it; steer NULL (one worker): 0. */
-unsigned steer_take(struct steer *s, unsigned worker, struct rte_mbuf **mbufs, unsigned n);
+/* Worker. Takes frames that others sent to it, beginning with those of `first`: who counts it up by call lets
+ * none of them keep the others waiting. steer NULL (one worker): 0. */
+unsigned steer_take(struct steer *s, unsigned worker, unsigned first, struct rte_mbuf **mbufs, unsigned n);
 
 /* Worker. Sends frames that another worker owns there, FRAME_STEERED (or FRAME_DROP_STEER_FULL). A frame is
  * steered once: one that came from another worker stays. */

@@ -34,7 +34,7 @@ static void receive_burst(struct worker *w, struct burst *b)
 {
 	unsigned n;
 
-	n = steer_take(w->steer, w->index, &b->mbufs[b->frames], BURST_RECEIVE);
+	n = steer_take(w->steer, w->index, w->steer_first++, &b->mbufs[b->frames], BURST_RECEIVE);
 	counter_add(&w->counters->frames_in, n); /* again: it was STEERED at the worker that received it */
 	b->frames += n;
 	b->parsed = b->frames;

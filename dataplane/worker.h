@@ -105,6 +105,7 @@ struct worker {
 	struct worker_link *link;
 	struct worker_counters *counters;
 	struct steer *steer; /* queues between workers; NULL with one worker */
+	unsigned steer_first;
 	uint32_t failed_tags_max;
 	uint16_t mtu;
 	bool mailed; /* something posted to control in this turn */

@@ -44,16 +44,16 @@ static void open_second(struct fixture *f)
 	assert_non_null(f->second);
 }
 
-static struct fixture *fixture_new(bool by_hash)
+static struct fixture *fixture_new(unsigned workers, bool by_hash)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	assert_non_null(f);
 	rig_defaults(&f->rig);
-	f->rig.config.workers.count = 2;
+	f->rig.config.workers.count = workers;
 	f->rig.config.port.mbufs = 4095;
 	rig_open(&f->rig);
-	f->steer = steer_new(2, by_hash, 12345);
+	f->steer = steer_new(workers, by_hash, 12345);
 	assert_non_null(f->steer);
 	f->rig.worker->steer = f->steer;
 	open_second(f);
@@ -62,13 +62,20 @@ static struct fixture *fixture_new(bool by_hash)
 
 static int by_hash(void **state)
 {
-	*state = fixture_new(true);
+	*state = fixture_new(2, true);
 	return 0;
 }
 
 static int by_cid_alone(void **state)
 {
-	*state = fixture_new(false);
+	*state = fixture_new(2, false);
+	return 0;
+}
+
+/* The third one is turned in the place of the first. */
+static int of_three(void **state)
+{
+	*state = fixture_new(3, false);
 	return 0;
 }
 
@@ -278,6 +285,35 @@ static void a_full_queue_drops_and_counts(void **state)
 	assert_int_equal(records(f->second, RECORD_DROP_NO_CONSUMER), steered);
 }
 
+/* A flood that comes by one worker does not keep waiting what comes by another. */
+static void workers_that_steer_take_turns(void **state)
+{
+	enum { FLOOD = 600, OTHERS = 20 };
+	struct fixture *f = *state;
+	uint8_t cid[2][CID_LEN];
+	struct rig_record r;
+
+	install_at_second(f, 3, cid[0]);
+	install_at_second(f, 4, cid[1]);
+	r = data_record(3, cid[0]);
+	r.epoch_seq |= 1 << 20;
+	for (unsigned i = 0; i < FLOOD; i++)
+		rig_send(&f->rig, &r, 1); /* the first one is new, the others are replays */
+	turn_first(f);
+	f->rig.worker->index = 2;
+	r = data_record(4, cid[1]);
+	for (unsigned i = 0; i < OTHERS; i++, r.epoch_seq++)
+		rig_send(&f->rig, &r, 1);
+	turn_first(f);
+	f->rig.worker->index = 0;
+	for (unsigned i = 0; i < 3; i++) /* once each has been the first to be asked */
+		worker_poll(f->second, f->rig.now_ns);
+	assert_int_equal(records(f->second, RECORD_DROP_NO_CONSUMER), 1 + OTHERS);
+	assert_in_range(records(f->second, RECORD_DROP_REPLAY), 1, FLOOD - 2);
+	turn(f);
+	assert_int_equal(records(f->second, RECORD_DROP_REPLAY), FLOOD - 1);
+}
+
 /* At the stop an owner may be gone before those who send to it: tear_down() counts the buffers. */
 static void what_waits_at_the_stop_is_freed(void **state)
 {
@@ -306,6 +342,7 @@ int main(void)
 		T(wild_cids_go_round_nowhere, by_hash),
 		T(what_is_reinjected_stays, by_hash),
 		T(a_full_queue_drops_and_counts, by_cid_alone),
+		T(workers_that_steer_take_turns, of_three),
 		T(what_waits_at_the_stop_is_freed, by_hash),
 	};
 
