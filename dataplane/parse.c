@@ -268,7 +268,6 @@ static enum frame_verdict udp_read(const struct local *local, const uint8_t *fra
 	out->path.vlan_tci = at->vlan_tci;
 	out->payload = udp + UDP_LEN;
 	out->payload_len = (uint16_t)(udp_len - UDP_LEN);
-	out->ipv6 = ipv6;
 	return FRAME_RECORDS;
 }
 
@@ -354,7 +353,6 @@ static bool usual_read(const struct local *local, const uint8_t *frame, size_t l
 	write_raw64(out->path.mac, source_mac); /* and vlan_tci behind it: none */
 	out->payload = frame + PAYLOAD;
 	out->payload_len = (uint16_t)(udp_len - UDP_LEN);
-	out->ipv6 = false;
 	return true;
 }
 _Static_assert(offsetof(struct path, vlan_tci) == offsetof(struct path, mac) + 6, "written in one");

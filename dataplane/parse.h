@@ -62,7 +62,6 @@ struct datagram {
 	struct path path;
 	const uint8_t *payload; /* inside the frame */
 	uint16_t payload_len;   /* by the UDP header, checked against the frame */
-	bool ipv6;
 };
 
 /* FRAME_RECORDS with *out filled; FRAME_NEIGHBOUR or FRAME_ECHO for what neigh.c must look at; else the drop.

@@ -67,8 +67,8 @@ static void count_failure(struct worker *w, uint32_t slot)
  * record, and DATA tell where it is as well. */
 static void tell_moved(struct worker *w, struct sluice_ref ref, const struct peer_address *peer)
 {
-	struct sluice_peer_moved *moved = spsc_reserve_leaving(&w->uplink->up, SLUICE_PEER_MOVED,
-							       sizeof(*moved), UPLINK_EVENT_RESERVE);
+	struct sluice_peer_moved *moved =
+		spsc_reserve_leaving(&w->uplink->up, SLUICE_PEER_MOVED, sizeof(*moved), UPLINK_EVENT_RESERVE);
 
 	if (!moved)
 		return;

@@ -50,8 +50,9 @@ struct session_tx {
 	struct path path;        /* of the newest authenticated record */
 	uint8_t unverified;      /* peer moved and has not answered from there: RFC 9146 6 */
 	uint8_t cid_len;         /* 0: plain records towards the peer */
-	uint32_t announced;      /* attach count of the uplink that got SESSION_UP; 0: none. Who takes the table
-				    over goes on counting where the other one ended. */
+	/* Attach count of the uplink that got SESSION_UP; 0: none. Who takes the table over goes on counting
+	 * where the other one ended. */
+	uint32_t announced;
 	/* Second line. */
 	uint8_t cid[RECORD_CID_MAX];
 	uint16_t suite;

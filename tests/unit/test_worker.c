@@ -634,6 +634,10 @@ static void c02_h12_one_answer_to_a_datagram(void **state)
 	expect_sent_nothing(f);
 	assert_int_equal(record_count(f, RECORD_HELLO_VERIFY), 1);
 	assert_int_equal(record_count(f, RECORD_DROP_HELLO), 1);
+	assert_int_equal(counter_get(&f->rig.link.counters->hello_verify_bytes_in), len);
+	assert_int_equal(counter_get(&f->rig.link.counters->hello_verify_bytes_out), HELLO_VERIFY_LEN);
+	assert_int_equal(counter_get(&f->rig.link.counters->bytes_in), 42 + len);
+	assert_int_equal(counter_get(&f->rig.link.counters->bytes_out), 42 + HELLO_VERIFY_LEN);
 
 	len = make_hello(hellos, 1, cookie, 0);
 	hellos[26] = 0xff; /* client_version */
