@@ -211,6 +211,14 @@ static int gateway_start(struct gateway *g)
 	return 0;
 }
 
+/* Also after half a start. Nothing runs any more then, and all can be freed. */
+static void gateway_stop(struct gateway *g)
+{
+	if (g->control)
+		control_stop(g->control);
+	rte_eal_mp_wait_lcore();
+}
+
 static void gateway_free(struct gateway *g)
 {
 	control_free(g->control);
@@ -235,32 +243,36 @@ static int wait_for_end(const struct gateway *g, const sigset_t *signals)
 	return signal;
 }
 
+static void gateway_serve(const struct gateway *g, const sigset_t *signals)
+{
+	const struct config *c = g->config;
+	char v4[64], v6[64];
+	int signal;
+
+	fprintf(stderr, "sluice: ready: %s, %u worker%s, UDP port %u on %s%s%s, ring %s\n", g->port.driver,
+		c->workers.count, c->workers.count == 1 ? "" : "s", c->port.udp_port,
+		local_text4(&g->local, v4, sizeof(v4)), g->local.has_ipv4 && g->local.has_ipv6 ? " and " : "",
+		local_text6(&g->local, v6, sizeof(v6)), c->ring.socket);
+	if (notify("READY=1") < 0)
+		fprintf(stderr, "sluice: the service manager cannot be told that it is ready\n");
+	signal = wait_for_end(g, signals);
+	notify("STOPPING=1");
+	fprintf(stderr, "sluice: %s: closing every session\n", strsignal(signal));
+}
+
 static int gateway_run(const struct config *config, const sigset_t *signals)
 {
 	struct gateway g = {.config = config};
-	int signal = 0, err = eal_start(config, "sluice", g.error, sizeof(g.error));
+	int err = eal_start(config, "sluice", g.error, sizeof(g.error));
 
 	if (err)
 		goto out;
 	err = gateway_prepare(&g);
 	if (!err)
 		err = gateway_start(&g);
-	if (!err) {
-		char v4[64], v6[64];
-
-		fprintf(stderr, "sluice: ready: %s, %u worker%s, UDP port %u on %s%s%s, ring %s\n",
-			g.port.driver, config->workers.count, config->workers.count == 1 ? "" : "s",
-			config->port.udp_port, local_text4(&g.local, v4, sizeof(v4)),
-			g.local.has_ipv4 && g.local.has_ipv6 ? " and " : "",
-			local_text6(&g.local, v6, sizeof(v6)), config->ring.socket);
-		if (notify("READY=1") < 0)
-			fprintf(stderr, "sluice: the service manager cannot be told that it is ready\n");
-		signal = wait_for_end(&g, signals);
-		notify("STOPPING=1");
-		fprintf(stderr, "sluice: %s: closing every session\n", strsignal(signal));
-		control_stop(g.control);
-		rte_eal_mp_wait_lcore();
-	}
+	if (!err)
+		gateway_serve(&g, signals);
+	gateway_stop(&g);
 	gateway_free(&g);
 	eal_stop();
 out:
