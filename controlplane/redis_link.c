@@ -13,6 +13,7 @@
 #include <sys/epoll.h>
 
 #include "controlplane/log.h"
+#include "controlplane/redis_trace.h"
 
 enum link_state { LINK_AWAY, LINK_CONNECTING, LINK_GREETING, LINK_READY };
 
@@ -24,6 +25,7 @@ struct redis_link {
 	const struct redis_server *server;
 	struct redis_link_user user;
 	redisAsyncContext *ac; /* NULL: away */
+	struct redis_trace trace;
 	int epoll_fd, fd;
 	uint32_t events;
 	enum link_state state;
@@ -125,6 +127,7 @@ static void on_disconnect(const redisAsyncContext *ac, int status)
 {
 	struct redis_link *l = ac->data;
 
+	redis_trace_end((redisContext *)(uintptr_t)&ac->c);
 	set_fault(l, ac->c.err == REDIS_ERR_EOF ? "it has closed the connection"
 		     : ac->c.errstr[0]          ? ac->c.errstr
 						: "the connection was lost");
@@ -185,6 +188,8 @@ static void connect_now(struct redis_link *l)
 	l->ac = s->ip[0] ? redisAsyncConnect(s->ip, s->port) : redisAsyncConnectUnix(s->unix_path);
 	if (!l->ac || l->ac->err)
 		set_fault(l, l->ac && l->ac->c.errstr[0] ? l->ac->c.errstr : "it cannot be connected to");
+	else if (!redis_trace_begin(&l->trace, &l->ac->c))
+		set_fault(l, "out of memory");
 	else if (!attach(l))
 		set_fault(l, "the connection cannot be watched");
 }
@@ -283,6 +288,8 @@ void redis_link_readable(struct redis_link *l)
 {
 	if (l->ac)
 		redisAsyncHandleRead(l->ac);
+	if (l->ac)
+		redis_trace_wipe(&l->ac->c);
 }
 
 void redis_link_writable(struct redis_link *l)

@@ -18,9 +18,10 @@
 #include "controlplane/renewal.c"
 #include "controlplane/tenant.h"
 #include "tests/unit/meeting.h"
+#include "tests/unit/memory_search.h"
 #include "tests/unit/pki.h"
 
-enum { WAIT_MS = 60000, REGION_MAX = 1 << 26 };
+enum { WAIT_MS = 60000 };
 
 static struct pki ours, theirs; /* what is in use to begin with, and what takes its place */
 static char directory[] = "/tmp/sluice-renewal-XXXXXX";
@@ -534,59 +535,6 @@ static void a_raw_key_is_renewed(void **state)
 }
 
 /* ---- no trace of the old key */
-
-static uint8_t page[1 << 16]; /* of the memory that is searched; not itself searched */
-
-static unsigned times_in_page(size_t page_len, const uint8_t *masked, size_t len, uintptr_t from)
-{
-	const uint8_t *at = page, *end = page + page_len;
-	unsigned found = 0;
-
-	while ((size_t)(end - at) >= len &&
-	       (at = memchr(at, masked[0] ^ 0x5a, (size_t)(end - at) - len + 1))) {
-		uintptr_t address = from + (uintptr_t)(at - page);
-		size_t n = 1;
-
-		while (n < len && at[n] == (masked[n] ^ 0x5a))
-			n++;
-		found += n == len && (address < (uintptr_t)page || address >= (uintptr_t)page + sizeof page);
-		at++;
-	}
-	return found;
-}
-
-/* In all memory of ours that can be written. */
-static unsigned times_in_memory(const uint8_t *masked, size_t len)
-{
-	FILE *maps = fopen("/proc/self/maps", "r");
-	int memory = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
-	unsigned found = 0;
-	char line[512];
-
-	assert_true(maps && memory >= 0);
-	while (fgets(line, sizeof line, maps)) {
-		unsigned long from, until;
-		char mode[8] = "";
-		ssize_t got;
-
-		if (sscanf(line, "%lx-%lx %7s", &from, &until, mode) != 3 || strncmp(mode, "rw", 2) != 0 ||
-		    until - from > REGION_MAX) /* a sanitizer's own, up to terabytes */
-			continue;
-		while (from < until) {
-			size_t want = until - from < sizeof page ? until - from : sizeof page;
-
-			got = pread(memory, page, want, (off_t)from);
-			if (got < (ssize_t)len)
-				break;
-			found += times_in_page((size_t)got, masked, len, from);
-			/* it may lie across two pages */
-			from += from + (size_t)got < until ? (size_t)got - len + 1 : (size_t)got;
-		}
-	}
-	fclose(maps);
-	close(memory);
-	return found;
-}
 
 /* The private scalar out of the PEM: PKCS #8 has it behind 04 20. */
 static void take_scalar(const char *path, uint8_t masked[32])
