@@ -11,8 +11,8 @@ struct attempts {
 	uint64_t first_ns, timeout_ns;
 	struct attempt_list ages;                   /* oldest first */
 	struct attempt_list levels[ATTEMPT_LEVELS]; /* each by deadline */
-	struct attempt_list *waiting; /* by question, as many lists as chains; and for question 0 one more */
-	struct attempt_list woken;    /* these, too: longest wait first */
+	struct attempt_list *waiting;               /* by question, as many lists as chains */
+	struct attempt_list woken;                  /* these, too: longest wait first */
 };
 
 struct attempts *attempts_new(uint32_t max, uint64_t first_ns, uint64_t timeout_ns)
@@ -25,7 +25,7 @@ struct attempts *attempts_new(uint32_t max, uint64_t first_ns, uint64_t timeout_
 	while (size < max)
 		size *= 2;
 	as->table = calloc(size, sizeof as->table[0]);
-	as->waiting = calloc((size_t)size + 1, sizeof as->waiting[0]);
+	as->waiting = calloc(size, sizeof as->waiting[0]);
 	if (!as->table || !as->waiting) {
 		free(as->table);
 		free(as->waiting);
@@ -38,7 +38,7 @@ struct attempts *attempts_new(uint32_t max, uint64_t first_ns, uint64_t timeout_
 	as->timeout_ns = timeout_ns;
 	TAILQ_INIT(&as->ages);
 	TAILQ_INIT(&as->woken);
-	for (uint32_t i = 0; i <= size; i++)
+	for (uint32_t i = 0; i < size; i++)
 		TAILQ_INIT(&as->waiting[i]);
 	for (unsigned i = 0; i < ATTEMPT_LEVELS; i++)
 		TAILQ_INIT(&as->levels[i]);
@@ -132,7 +132,7 @@ uint32_t attempts_count(const struct attempts *as)
 /* Questions are numbered one by one, so that their low bits spread well, too. */
 static struct attempt_list *waiting_for(struct attempts *as, uint64_t question)
 {
-	return &as->waiting[question ? question & as->mask : as->mask + 1];
+	return &as->waiting[question & as->mask];
 }
 
 void attempt_wait_over(struct attempts *as, struct attempt *a)

@@ -13,8 +13,8 @@
 
 struct client_certificate {
 	struct chain *chain;
-	bool status_good;    /* as far as OCSP is concerned */
-	bool asks_responder; /* and its answer has not come yet */
+	bool status_good;  /* as far as OCSP is concerned */
+	uint64_t question; /* to the responder, whose answer has not come yet; 0: none */
 };
 
 /* ---- X.509 */
@@ -158,18 +158,18 @@ static int check_status(struct client_certificate *c, const struct tls *tls, str
 
 	if (c->status_good || !tls->ocsp || !chain_issuer(c->chain))
 		return 1;
-	verdict = ocsp_ask(tls->ocsp, c->chain);
-	c->asks_responder = verdict == OCSP_VERDICT_LATER;
-	if (c->asks_responder)
+	verdict = ocsp_ask(tls->ocsp, c->chain, &c->question);
+	if (verdict == OCSP_VERDICT_LATER)
 		return -EAGAIN;
+	c->question = 0;
 	c->status_good = verdict == OCSP_VERDICT_GOOD || (tls->ocsp_clients == CONFIG_OCSP_CLIENTS_OPTIONAL &&
 							  verdict != OCSP_VERDICT_REVOKED);
 	return c->status_good ? 1 : refuse_status(verdict, refusal);
 }
 
-bool client_certificate_asks_responder(const struct client_certificate *c)
+uint64_t client_certificate_question(const struct client_certificate *c)
 {
-	return c->asks_responder;
+	return c->question;
 }
 
 /* ---- the message */

@@ -24,8 +24,9 @@ struct client_certificate;
 int client_certificate_check(struct client_certificate **kept, const struct tls *tls,
 			     enum certificate_type type, const uint8_t *body, size_t len, struct proof *proof,
 			     struct refusal *refusal);
-/* After -EAGAIN: whether the answer is the OCSP responder's; if not, it is the credential store's. */
-bool client_certificate_asks_responder(const struct client_certificate *c);
+/* After -EAGAIN: the number of the question to the OCSP responder, see question.h; 0: it is the credential
+ * store's answer that is waited for. */
+uint64_t client_certificate_question(const struct client_certificate *c);
 /* Its verified chain; NULL: there is none, or not yet. */
 const struct chain *client_certificate_chain(const struct client_certificate *c);
 void client_certificate_free(struct client_certificate *c); /* NULL is fine */

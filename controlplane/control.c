@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "controlplane/internal.h"
+#include "controlplane/question.h"
 #include "crypto/secret.h"
 #include "crypto/wolfssl_random.h"
 
@@ -184,11 +185,14 @@ static void drain(int fd)
 		;
 }
 
-/* From outside, and not of the store: see tls.h. */
+/* From outside, and not of the store. */
 static void take_answers(struct control *c, int fd)
 {
+	uint64_t question;
+
 	drain(fd);
-	negotiate_answered(c, 0);
+	while ((question = questions_next_answered(tls_questions())))
+		negotiate_answered(c, question);
 }
 
 static void take_event(struct control *c, int fd)
@@ -199,7 +203,7 @@ static void take_event(struct control *c, int fd)
 		application_disconnected(c);
 	else if (fd == c->stop_fd)
 		drain(fd);
-	else if (fd == tls_answers_fd())
+	else if (fd == questions_fd(tls_questions()))
 		take_answers(c, fd);
 	else if (fd == tenants_fd(c->tenants))
 		tenants_renew(c->tenants);
@@ -349,7 +353,7 @@ static int load_credentials(struct control *c, char *error, size_t error_len)
 	c->credentials = stores_credentials(c->stores);
 	ret = watch_store(c);
 	if (ret == 0)
-		ret = watch(c, tls_answers_fd());
+		ret = watch(c, questions_fd(tls_questions()));
 	if (ret) {
 		snprintf(error, error_len, "the credential store cannot be watched: %s", strerror(-ret));
 		return ret;

@@ -62,7 +62,7 @@ enum handshake_state wait_for_store(struct handshake *h)
 enum handshake_state wait_for_responder(struct handshake *h)
 {
 	h->waits_for = "the OCSP responder";
-	h->question = 0;
+	h->question = client_certificate_question(h->certificate);
 	return HANDSHAKE_WAITING;
 }
 

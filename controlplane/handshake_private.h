@@ -32,7 +32,7 @@ struct handshake {
 	/* While it waits for an answer from outside: whose, for the operator, and the message that needs it.
 	 * Whatever arrives meanwhile is kept and looked at afterwards. */
 	const char *waits_for;
-	uint64_t question; /* of the credential store, if it is that one */
+	uint64_t question; /* its number */
 	struct assembly_message *kept;
 
 	struct client_certificate *certificate;

@@ -141,8 +141,8 @@ enum handshake_state check_certificate(struct handshake *h, const struct assembl
 	ret = client_certificate_check(&h->certificate, h->tls, h->client_type, body, m->body_len, h->proof,
 				       &h->refusal);
 	if (ret == -EAGAIN)
-		return client_certificate_asks_responder(h->certificate) ? wait_for_responder(h)
-									 : wait_for_store(h);
+		return client_certificate_question(h->certificate) ? wait_for_responder(h)
+								   : wait_for_store(h);
 	h->certificate_good = ret == 1;
 	return h->certificate_good ? HANDSHAKE_GOES_ON : refuse_aloud(h);
 }

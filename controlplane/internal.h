@@ -131,9 +131,7 @@ void outcome_renegotiation(struct control *c, struct association *a);
 /* negotiate.c: mail about handshakes and the sessions that come of them. */
 void negotiate_hello(struct control *c, const struct mail_hello *mail);
 void negotiate_record(struct control *c, const struct mail_record *mail);
-/* An answer of the credential store has come, or, question 0, some of others: whoever waits for it asks
- * again.
- */
+/* An answer has come, of the credential store or of others: whoever waits for it asks again. */
 void negotiate_answered(struct control *c, uint64_t question);
 void negotiate_dropped(struct control *c, struct sluice_ref ref);
 void negotiate_renegotiation(struct control *c, struct sluice_ref ref);

@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "controlplane/log.h"
 #include "controlplane/ocsp_fetch.h"
+#include "controlplane/question.h"
 
 #define SECOND_NS 1000000000ULL
 
@@ -24,6 +24,7 @@ enum {
 struct entry {
 	uint8_t key[KEY_LEN];
 	uint64_t until_ns; /* 0: a free place */
+	uint64_t question; /* with LATER: whose answer it will be */
 	uint8_t verdict;   /* enum ocsp_verdict; LATER: asked for */
 };
 
@@ -35,7 +36,7 @@ struct silent {
 struct ocsp {
 	struct errands *errands;
 	char *url;
-	int answered_fd;
+	struct questions *questions;
 	char place[PLACE_MAX];
 	pthread_mutex_t lock;
 	pthread_cond_t idle;
@@ -50,6 +51,7 @@ struct ocsp {
 struct query {
 	struct errand errand;
 	struct ocsp *ocsp;
+	struct question *question;
 	uint8_t key[KEY_LEN];
 	char *url;
 	OCSP_CERTID *id;
@@ -77,7 +79,7 @@ static struct entry *find(struct ocsp *o, const uint8_t *key, uint64_t now_ns)
 	return NULL;
 }
 
-static void keep(struct ocsp *o, const uint8_t *key, enum ocsp_verdict verdict, uint64_t until_ns)
+static struct entry *keep(struct ocsp *o, const uint8_t *key, enum ocsp_verdict verdict, uint64_t until_ns)
 {
 	struct entry *b = bucket_of(o, key), *place = b;
 
@@ -92,6 +94,7 @@ static void keep(struct ocsp *o, const uint8_t *key, enum ocsp_verdict verdict, 
 	memcpy(place->key, key, KEY_LEN);
 	place->verdict = (uint8_t)verdict;
 	place->until_ns = until_ns;
+	return place;
 }
 
 /* ---- responders that do not answer */
@@ -134,6 +137,7 @@ static bool note_silence(struct ocsp *o, const char *url, bool silent, uint64_t 
 
 static void query_free(struct query *q)
 {
+	question_drop(q->question);
 	OPENSSL_free(q->url);
 	OCSP_CERTID_free(q->id);
 	X509_free(q->issuer);
@@ -174,7 +178,6 @@ static void log_news(const struct query *q, const struct ocsp_answer *a)
 
 static uint64_t run(struct errand *e, uint64_t now_ns)
 {
-	static const uint64_t one = 1;
 	struct query *q = (struct query *)e;
 	struct ocsp *o = q->ocsp;
 	struct ocsp_answer a = {.status = OCSP_UNANSWERED};
@@ -194,11 +197,12 @@ static uint64_t run(struct errand *e, uint64_t now_ns)
 	pthread_mutex_lock(&o->lock);
 	news = !stopping && note_silence(o, q->url, a.unreachable, now_ns);
 	/* What was good a moment ago is good for those who waited for it. */
-	keep(o, q->key, verdict_of(a.status), now_ns + (kept_s + 1) * SECOND_NS);
+	(void)keep(o, q->key, verdict_of(a.status), now_ns + (kept_s + 1) * SECOND_NS);
 	pthread_mutex_unlock(&o->lock);
 	if (news)
 		log_news(q, &a);
-	(void)!write(o->answered_fd, &one, sizeof one);
+	question_answered(q->question);
+	q->question = NULL;
 	query_free(q);
 	pthread_mutex_lock(&o->lock);
 	if (--o->pending == 0)
@@ -207,15 +211,15 @@ static uint64_t run(struct errand *e, uint64_t now_ns)
 	return 0;
 }
 
-/* Takes id and url. */
-static bool send(struct ocsp *o, const uint8_t *key, OCSP_CERTID *id, char *url, X509 *issuer)
+/* Takes id and url. NULL when out of memory. */
+static struct query *query_new(struct ocsp *o, const uint8_t *key, OCSP_CERTID *id, char *url, X509 *issuer)
 {
 	struct query *q = calloc(1, sizeof *q);
 
 	if (!q) {
 		OCSP_CERTID_free(id);
 		OPENSSL_free(url);
-		return false;
+		return NULL;
 	}
 	q->errand.run = run;
 	q->ocsp = o;
@@ -223,10 +227,11 @@ static bool send(struct ocsp *o, const uint8_t *key, OCSP_CERTID *id, char *url,
 	q->id = id;
 	q->url = url;
 	q->issuer = X509_dup(issuer);
-	if (q->issuer && errands_add(o->errands, &q->errand, 0) == 0)
-		return true;
+	q->question = question_new(o->questions);
+	if (q->issuer && q->question)
+		return q;
 	query_free(q);
-	return false;
+	return NULL;
 }
 
 static bool key_of(OCSP_CERTID *id, uint8_t key[KEY_LEN])
@@ -240,39 +245,62 @@ static bool key_of(OCSP_CERTID *id, uint8_t key[KEY_LEN])
 	return good;
 }
 
-/* Takes id. */
-static enum ocsp_verdict ask_responder(struct ocsp *o, const struct chain *c, const uint8_t *key,
-				       OCSP_CERTID *id, uint64_t now_ns)
+/* Are there few enough under way, and does the responder answer? */
+static bool may_ask(struct ocsp *o, const char *url, uint64_t now_ns)
 {
-	char *url = o->url ? OPENSSL_strdup(o->url) : ocsp_url_of(chain_leaf(c));
-	bool possible = false;
+	bool may;
 
-	if (!url) {
-		OCSP_CERTID_free(id);
-		return OCSP_VERDICT_NO_RESPONDER;
-	}
 	pthread_mutex_lock(&o->lock);
-	if (o->pending < OCSP_PENDING_MAX && !is_silent(o, url, now_ns)) {
-		possible = true;
-		o->pending++;
-		keep(o, key, OCSP_VERDICT_LATER, UINT64_MAX);
-	}
+	may = o->pending < OCSP_PENDING_MAX && !is_silent(o, url, now_ns);
 	pthread_mutex_unlock(&o->lock);
-	if (!possible) {
-		OCSP_CERTID_free(id);
-		OPENSSL_free(url);
-		return OCSP_VERDICT_UNANSWERED;
-	}
-	if (send(o, key, id, url, chain_issuer(c)))
-		return OCSP_VERDICT_LATER;
+	return may;
+}
+
+/* Who else asks meanwhile waits for the same answer. */
+static void begin(struct ocsp *o, const struct query *q)
+{
+	pthread_mutex_lock(&o->lock);
+	o->pending++;
+	keep(o, q->key, OCSP_VERDICT_LATER, UINT64_MAX)->question = question_number(q->question);
+	pthread_mutex_unlock(&o->lock);
+}
+
+/* It could not be sent. */
+static void take_back(struct ocsp *o, const struct query *q, uint64_t now_ns)
+{
 	pthread_mutex_lock(&o->lock);
 	o->pending--;
-	keep(o, key, OCSP_VERDICT_UNANSWERED, now_ns + UNANSWERED_S * SECOND_NS);
+	(void)keep(o, q->key, OCSP_VERDICT_UNANSWERED, now_ns + UNANSWERED_S * SECOND_NS);
 	pthread_mutex_unlock(&o->lock);
+}
+
+/* Takes id. */
+static enum ocsp_verdict ask_responder(struct ocsp *o, const struct chain *c, const uint8_t *key,
+				       OCSP_CERTID *id, uint64_t now_ns, uint64_t *question)
+{
+	char *url = o->url ? OPENSSL_strdup(o->url) : ocsp_url_of(chain_leaf(c));
+	struct query *q;
+
+	if (!url || !may_ask(o, url, now_ns)) {
+		enum ocsp_verdict verdict = url ? OCSP_VERDICT_UNANSWERED : OCSP_VERDICT_NO_RESPONDER;
+
+		OPENSSL_free(url);
+		OCSP_CERTID_free(id);
+		return verdict;
+	}
+	q = query_new(o, key, id, url, chain_issuer(c));
+	if (!q)
+		return OCSP_VERDICT_UNANSWERED;
+	begin(o, q);
+	*question = question_number(q->question); /* q may be gone when it has been sent */
+	if (errands_add(o->errands, &q->errand, 0) == 0)
+		return OCSP_VERDICT_LATER;
+	take_back(o, q, now_ns);
+	query_free(q);
 	return OCSP_VERDICT_UNANSWERED;
 }
 
-enum ocsp_verdict ocsp_ask(struct ocsp *o, const struct chain *c)
+enum ocsp_verdict ocsp_ask(struct ocsp *o, const struct chain *c, uint64_t *question)
 {
 	OCSP_CERTID *id = ocsp_id_of(chain_leaf(c), chain_issuer(c));
 	uint64_t now_ns = errand_now_ns();
@@ -286,16 +314,19 @@ enum ocsp_verdict ocsp_ask(struct ocsp *o, const struct chain *c)
 	}
 	pthread_mutex_lock(&o->lock);
 	known = find(o, key, now_ns);
-	if (known)
+	if (known) {
 		verdict = known->verdict;
+		*question = known->question;
+	}
 	pthread_mutex_unlock(&o->lock);
 	if (!known)
-		return ask_responder(o, c, key, id, now_ns);
+		return ask_responder(o, c, key, id, now_ns, question);
 	OCSP_CERTID_free(id);
 	return verdict;
 }
 
-struct ocsp *ocsp_new(struct errands *errands, const char *url, int answered_fd, const char *place)
+struct ocsp *ocsp_new(struct errands *errands, const char *url, struct questions *questions,
+		      const char *place)
 {
 	struct ocsp *o = calloc(1, sizeof *o);
 
@@ -307,7 +338,7 @@ struct ocsp *ocsp_new(struct errands *errands, const char *url, int answered_fd,
 		return NULL;
 	}
 	o->errands = errands;
-	o->answered_fd = answered_fd;
+	o->questions = questions;
 	snprintf(o->place, sizeof o->place, "%s", place);
 	pthread_mutex_init(&o->lock, NULL);
 	pthread_cond_init(&o->idle, NULL);

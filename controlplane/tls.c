@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 #include <wolfssl/error-ssl.h>
@@ -22,6 +21,7 @@
 #include "controlplane/ni.h"
 #include "controlplane/ocsp.h"
 #include "controlplane/own.h"
+#include "controlplane/question.h"
 
 enum { ECC_BITS_MIN = 256, RSA_BITS_MIN = 2048, CIPHER_LIST_MAX = 1024, ERROR_MAX = 512 };
 
@@ -70,7 +70,7 @@ const char *tls_error_text(int wolfssl_error)
 /* Threads for files and for responders; they start when somebody needs them. */
 enum { NETWORK_THREADS = 8 };
 static struct errands *files, *network;
-static int answers_fd = -1;
+static struct questions *questions;
 static unsigned users;
 
 static int global_init(unsigned files_threads, unsigned network_threads)
@@ -80,8 +80,8 @@ static int global_init(unsigned files_threads, unsigned network_threads)
 	chain_global_init();
 	files = errands_new(files_threads);
 	network = errands_new(network_threads);
-	answers_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	return files && network && answers_fd >= 0 && wolfSSL_Init() == WOLFSSL_SUCCESS ? 0 : -ENOMEM;
+	questions = questions_new();
+	return files && network && questions && wolfSSL_Init() == WOLFSSL_SUCCESS ? 0 : -ENOMEM;
 }
 
 int tls_global_init(void)
@@ -100,16 +100,15 @@ void tls_global_fini(void)
 		return;
 	errands_free(files);
 	errands_free(network);
-	if (answers_fd >= 0)
-		close(answers_fd);
+	questions_free(questions);
 	files = network = NULL;
-	answers_fd = -1;
+	questions = NULL;
 	wolfSSL_Cleanup();
 }
 
-int tls_answers_fd(void)
+struct questions *tls_questions(void)
 {
-	return answers_fd;
+	return questions;
 }
 
 /* ---- suites */
@@ -256,7 +255,7 @@ static int fill_clients(struct tls_clients *clients, const struct config_tls *c,
 	    !trust_watch(clients->trust, seen))
 		return -ENOMEM;
 	if (c->ocsp_clients != CONFIG_OCSP_CLIENTS_NONE) {
-		clients->ocsp = ocsp_new(network, c->ocsp_responder, answers_fd, place);
+		clients->ocsp = ocsp_new(network, c->ocsp_responder, questions, place);
 		if (!clients->ocsp)
 			return -ENOMEM;
 	}

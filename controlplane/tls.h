@@ -73,8 +73,10 @@ int tls_global_init(void);
 int tls_global_init_idle(void);
 void tls_global_fini(void);
 
-/* An eventfd that becomes readable when answers from outside (OCSP) have come for handshakes that wait. */
-int tls_answers_fd(void);
+struct questions;
+
+/* What handshakes wait for that others than the credential store answer (OCSP). */
+struct questions *tls_questions(void);
 
 /* options: of the tenant, whose suites with pre-shared keys are left out when credentials hold none for it.
  * NULL on failure with a readable sentence in error: which option of which tenant, and what is wrong with it.

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,9 +20,10 @@
 #include <openssl/ocsp.h>
 
 #include "controlplane/ocsp.h"
+#include "controlplane/question.h"
 #include "tests/unit/authority.h"
 
-enum { GOOD = 11, REVOKED = 12, ODD = 13, WAIT_MS = 5000, MESSAGE_MAX = 4096 };
+enum { GOOD = 11, REVOKED = 12, ODD = 13, WAIT_MS = 60000, MESSAGE_MAX = 4096 };
 enum { HTTP_ERROR = -1, RUBBISH = -2, HOLLOW = -3 }; /* beside the statuses of RFC 6960 4.2.1 */
 
 static struct subject root, good, revoked, odd;
@@ -32,7 +32,7 @@ static struct subject upper, lower, good_below, revoked_below, delegate, not_a_d
 static struct subject delegate_by_sha1, delegate_short;
 static struct trust *trust;
 static struct errands *errands;
-static int answered;
+static struct questions *questions;
 static char anchors[] = "/tmp/sluice-ocsp-XXXXXX";
 
 static struct {
@@ -156,26 +156,43 @@ static int start_responder(void)
 
 /* ---- */
 
-/* Waits for the answer, as a handshake does. *at_once: there was none to wait for. */
-static enum ocsp_verdict verdict_on(struct ocsp *o, const struct subject *s, bool *at_once)
+static struct chain *chain_of(const struct subject *s)
 {
 	const struct subject *all[] = {s, &lower, &upper};
 	size_t all_count = s == &good_below || s == &revoked_below ? 3 : 1;
 	struct refusal refusal = {0};
 	uint8_t list[4096];
 	struct chain *c = chain_verify(trust, list, list_of(list, sizeof list, all, all_count), &refusal);
-	enum ocsp_verdict verdict;
-	uint64_t count;
 
 	assert_non_null(c);
-	verdict = ocsp_ask(o, c);
+	return c;
+}
+
+/* The number of the next answer. */
+static uint64_t wait_for_answer(void)
+{
+	struct pollfd fd = {.fd = questions_fd(questions), .events = POLLIN};
+	uint64_t number = questions_next_answered(questions), count;
+
+	while (!number) {
+		assert_int_equal(poll(&fd, 1, WAIT_MS), 1);
+		assert_int_equal(read(fd.fd, &count, sizeof count), sizeof count);
+		number = questions_next_answered(questions);
+	}
+	return number;
+}
+
+/* Waits for the answer, as a handshake does. *at_once: there was none to wait for. */
+static enum ocsp_verdict verdict_on(struct ocsp *o, const struct subject *s, bool *at_once)
+{
+	struct chain *c = chain_of(s);
+	uint64_t question = 0;
+	enum ocsp_verdict verdict = ocsp_ask(o, c, &question);
+
 	*at_once = verdict != OCSP_VERDICT_LATER;
 	if (!*at_once) {
-		struct pollfd fd = {.fd = answered, .events = POLLIN};
-
-		assert_int_equal(poll(&fd, 1, WAIT_MS), 1);
-		assert_int_equal(read(answered, &count, sizeof count), sizeof count);
-		verdict = ocsp_ask(o, c);
+		assert_true(question == wait_for_answer());
+		verdict = ocsp_ask(o, c, &question);
 	}
 	chain_free(c);
 	return verdict;
@@ -183,7 +200,7 @@ static enum ocsp_verdict verdict_on(struct ocsp *o, const struct subject *s, boo
 
 static struct ocsp *new_ocsp(int says_of_odd)
 {
-	struct ocsp *o = ocsp_new(errands, responder.url, answered, "tls.");
+	struct ocsp *o = ocsp_new(errands, responder.url, questions, "tls.");
 
 	assert_non_null(o);
 	responder.says_of_odd = says_of_odd;
@@ -291,6 +308,44 @@ static void test_sha1_is_not_believed(void **state)
 	ocsp_free(o);
 }
 
+/* Whoever asks about a certificate while it is being asked about waits for the same answer, and for no other.
+ */
+static void test_questions_have_numbers(void **state)
+{
+	struct ocsp *o = new_ocsp(OCSP_RESPONSE_STATUS_SUCCESSFUL);
+	struct chain *one = chain_of(&good), *other = chain_of(&revoked);
+	uint64_t of_one = 0, of_other = 0, again = 0;
+
+	assert_int_equal(ocsp_ask(o, one, &of_one), OCSP_VERDICT_LATER);
+	assert_int_equal(ocsp_ask(o, other, &of_other), OCSP_VERDICT_LATER);
+	assert_true(of_one != of_other && of_one >> 63 && of_other >> 63); /* not the store's */
+	if (ocsp_ask(o, one, &again) == OCSP_VERDICT_LATER)                /* unless it has come meanwhile */
+		assert_true(again == of_one);
+	assert_true(wait_for_answer() == of_one); /* one thread asks */
+	assert_int_equal(ocsp_ask(o, one, &again), OCSP_VERDICT_GOOD);
+	assert_true(wait_for_answer() == of_other);
+	assert_int_equal(ocsp_ask(o, other, &again), OCSP_VERDICT_REVOKED);
+	assert_true(questions_next_answered(questions) == 0);
+	assert_int_equal(responder.asked, 2);
+	chain_free(one);
+	chain_free(other);
+	ocsp_free(o);
+}
+
+/* Freed while answers are on their way: those are of no use to anybody, and do no harm. */
+static void test_answers_for_nobody(void **state)
+{
+	struct ocsp *o = new_ocsp(OCSP_RESPONSE_STATUS_SUCCESSFUL);
+	struct chain *c = chain_of(&good);
+	uint64_t question = 0;
+
+	assert_int_equal(ocsp_ask(o, c, &question), OCSP_VERDICT_LATER);
+	ocsp_free(o);
+	assert_true(questions_next_answered(questions) == question);
+	assert_true(questions_next_answered(questions) == 0);
+	chain_free(c);
+}
+
 static struct subject responder_of(const struct subject *issuer, const char *usage, const char *hash,
 				   const char *group)
 {
@@ -329,8 +384,8 @@ static int set_up(void **state)
 	subject_write(anchors, (const struct subject *[]){&root}, 1);
 	trust = trust_new(anchors, (char[256]){0}, 256);
 	errands = errands_new(1);
-	answered = eventfd(0, 0);
-	return trust && errands && answered >= 0 ? start_responder() : -1;
+	questions = questions_new();
+	return trust && errands && questions ? start_responder() : -1;
 }
 
 static int tear_down(void **state)
@@ -343,8 +398,8 @@ static int tear_down(void **state)
 	shutdown(responder.listener, SHUT_RDWR);
 	pthread_join(responder.thread, NULL);
 	close(responder.listener);
-	close(answered);
 	errands_free(errands);
+	questions_free(questions);
 	trust_free(trust);
 	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
 		subject_free(all[i]);
@@ -359,6 +414,8 @@ int main(void)
 		cmocka_unit_test(test_a_responder_in_trouble_is_left_alone),
 		cmocka_unit_test(test_below_the_anchor),
 		cmocka_unit_test(test_sha1_is_not_believed),
+		cmocka_unit_test(test_questions_have_numbers),
+		cmocka_unit_test(test_answers_for_nobody),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
