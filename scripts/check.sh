@@ -11,26 +11,30 @@ fixed_layout() {
 	fi
 }
 
-# meson_tests FOLDER PROCESSES ARGUMENT...: runs them, shows one line per test program, and counts what they report.
+# meson_tests FOLDER PROCESSES ARGUMENT...: runs them, shows one line per test program, counts what they report, and tells
+# what was left out, since that has shown nothing.
 meson_tests() {
-	local folder=$1 processes=$2 status=0 report good bad
+	local folder=$1 processes=$2 status=0 report good bad skipped
 	shift 2
 	report=$folder/meson-logs/testlog.junit.xml
 	rm -f "$report"
 	fixed_layout meson test -C "$folder" --no-rebuild --print-errorlogs --num-processes "$processes" "$@" </dev/null || status=$?
-	read -r good bad < <(/usr/bin/python3 - "$report" <<'END'
+	read -r good bad skipped < <(/usr/bin/python3 - "$report" <<'END'
 import os, sys, xml.etree.ElementTree as tree
-good = bad = 0
+good = bad = skipped = 0
 if os.path.exists(sys.argv[1]):
     for case in tree.parse(sys.argv[1]).getroot().iter("testcase"):
         if case.find("failure") is not None or case.find("error") is not None:
             bad += 1
-        elif case.find("skipped") is None:
+        elif case.find("skipped") is not None:
+            skipped += 1
+        else:
             good += 1
-print(good, bad)
+print(good, bad, skipped)
 END
 	)
 	[ "$status" -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
+	[ "$skipped" -eq 0 ] || echo "  $skipped skipped: what they need is not here (see $folder/meson-logs/testlog.txt)"
 	passed=$((passed + good))
 	failed=$((failed + bad))
 }

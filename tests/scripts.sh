@@ -81,6 +81,25 @@ measure_beside_another() {
 }
 holds "a second run of the benchmarks is refused" measure_beside_another
 
+# ---- what the tests report is what is counted, and what was left out is told
+
+# shellcheck source=scripts/check.sh
+. scripts/check.sh
+passed=0
+meson() {
+	mkdir -p "$folder/meson-logs"
+	cat >"$folder/meson-logs/testlog.junit.xml" <<-'END'
+		<testsuites><testsuite><testcase name="a"/><testcase name="b"><skipped/></testcase>
+		<testcase name="c"><failure/></testcase><testcase name="d"/></testsuite></testsuites>
+	END
+}
+fixed_layout() { "$@"; }
+before=$failed failed=0
+meson_tests "$folder" 1 >"$folder/told"
+counts="$passed $failed" failed=$before
+holds "two passed and one failed" [ "$counts" = "2 1" ]
+holds "one was skipped" grep -q "1 skipped" "$folder/told"
+
 # ---- the command line of ./dev
 
 # refused TEXT ARGUMENT...: by that text, before anything is done.
