@@ -35,16 +35,15 @@ int main(int argc, char **argv)
 
 	for (int n = 0; s != NULL && n >= 0 && sluice_wait(s, -1) >= 0; sluice_flush(s), fflush(stdout)) {
 		n = sluice_receive(s, m, 32);
-		for (int i = 0; i < n; i++) {
-			const struct sluice_data *d = m[i].data;
-
-			if (m[i].type == SLUICE_SESSION_UP)
-				remember(m[i].up);
-			if (m[i].type != SLUICE_DATA)
+		for (const struct sluice_message *p = m; n > 0 && p < m + n; p++) {
+			if (p->type == SLUICE_SESSION_UP)
+				remember(p->up);
+			if (p->type != SLUICE_DATA)
 				continue;
-			print(name_of(d->ref), strlen(name_of(d->ref)), '\t');
-			print((const char *)(d + 1), d->payload_len, '\n');
-			if (argc > 2 && sluice_send(s, d->ref, d + 1, d->payload_len, 0) != 0)
+			print(name_of(p->data->ref), strlen(name_of(p->data->ref)), '\t');
+			print((const char *)(p->data + 1), p->data->payload_len, '\n');
+			if (argc > 2 &&
+			    sluice_send(s, p->data->ref, p->data + 1, p->data->payload_len, 0) != 0)
 				perror("echo dropped");
 		}
 	}
