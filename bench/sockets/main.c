@@ -28,7 +28,7 @@ static struct subject subjects[] = {{.library = NULL},
 enum { SUBJECTS = sizeof(subjects) / sizeof(subjects[0]) };
 
 struct options {
-	uint32_t sessions, payload, samples, rounds;
+	uint32_t sessions, payload, queue, samples, rounds;
 	const char *json;
 };
 
@@ -45,6 +45,7 @@ static void usage(FILE *out)
 	      "\n"
 	      "  --sessions N   (1000)\n"
 	      "  --payload N    bytes (64)\n"
+	      "  --queue N      datagrams that wait in the server's socket when its turn comes (8192)\n"
 	      "  --samples N    chunks of each server in a round (8)\n"
 	      "  --rounds N     (5)\n"
 	      "  --json FILE    write the figures for other programs too\n",
@@ -55,13 +56,10 @@ static void usage(FILE *out)
 static int read_options(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {
-		{"sessions", required_argument, NULL, 's'},
-		{"payload", required_argument, NULL, 'p'},
-		{"samples", required_argument, NULL, 'n'},
-		{"rounds", required_argument, NULL, 'r'},
-		{"json", required_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
+		{"sessions", required_argument, NULL, 's'}, {"payload", required_argument, NULL, 'p'},
+		{"queue", required_argument, NULL, 'q'},    {"samples", required_argument, NULL, 'n'},
+		{"rounds", required_argument, NULL, 'r'},   {"json", required_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
 	};
 	int option;
 
@@ -74,6 +72,9 @@ static int read_options(int argc, char **argv, struct options *o)
 			break;
 		case 'p':
 			o->payload = number;
+			break;
+		case 'q':
+			o->queue = number;
 			break;
 		case 'n':
 			o->samples = number;
@@ -90,8 +91,8 @@ static int read_options(int argc, char **argv, struct options *o)
 		}
 	}
 	if (optind == argc && o->sessions >= 1 && o->sessions <= SESSIONS_MAX && o->payload >= 4 &&
-	    o->payload <= PAYLOAD_MAX && o->samples >= 1 && o->rounds >= 1 &&
-	    (uint64_t)o->samples * o->rounds <= SAMPLES_MAX)
+	    o->payload <= PAYLOAD_MAX && o->queue >= RECVMMSG_BATCH && o->queue <= QUEUE_MAX &&
+	    o->samples >= 1 && o->rounds >= 1 && (uint64_t)o->samples * o->rounds <= SAMPLES_MAX)
 		return -1;
 	usage(stderr);
 	return 2;
@@ -110,7 +111,7 @@ static bool subjects_make(const struct options *o)
 			       s->library ? s->library->name : "recvmmsg alone", s->library ? " " : "",
 			       s->library ? s->library->version() : "");
 		fprintf(stderr, "%s: %u sessions\n", s->name, o->sessions);
-		s->server = socket_server_new(s->library, o->sessions, o->payload);
+		s->server = socket_server_new(s->library, o->sessions, o->payload, o->queue);
 		if (!s->server)
 			return false;
 	}
@@ -153,9 +154,11 @@ static bool measure(const struct options *o)
 
 static void print_table(const struct options *o)
 {
-	printf("\n# CPU time of the server per record, TSC cycles; %u sessions, %u bytes of payload\n"
+	printf("\n# CPU time of the server per record, TSC cycles; %u sessions, %u bytes of payload, queues "
+	       "of %u\n"
 	       "%-24s %9s %9s %9s %9s %12s\n",
-	       o->sessions, o->payload, "# server", "min", "median", "q3", "krec/s", "per recvmmsg");
+	       o->sessions, o->payload, o->queue, "# server", "min", "median", "q3", "krec/s",
+	       "per recvmmsg");
 	for (unsigned i = 0; i < SUBJECTS; i++) {
 		const struct subject *s = &subjects[i];
 
@@ -205,7 +208,7 @@ static int write_json(const struct options *o)
 
 int main(int argc, char **argv)
 {
-	struct options o = {.sessions = 1000, .payload = 64, .samples = 8, .rounds = 5};
+	struct options o = {.sessions = 1000, .payload = 64, .queue = QUEUE_MAX, .samples = 8, .rounds = 5};
 	int status = read_options(argc, argv, &o);
 	bool good;
 

@@ -15,7 +15,7 @@
 
 #include "tests/unit/peer.h"
 
-enum { PSK_LEN = 16, PAYLOAD_MAX = 1024, RECVMMSG_BATCH = 64 };
+enum { PSK_LEN = 16, PAYLOAD_MAX = 1024, RECVMMSG_BATCH = 64, QUEUE_MAX = 8192 };
 
 #define PSK_IDENTITY "urn:dev:ops:32473-1"
 extern const uint8_t socket_psk[PSK_LEN];
@@ -50,11 +50,12 @@ extern const struct socket_library library_openssl, library_wolfssl, library_mbe
 
 struct socket_server;
 
-/* A server with so many established sessions, and a process on another CPU that holds their clients. Without
- * a library: datagrams are received and no more. NULL after a message.
+/* A server with so many established sessions, and a process on another CPU that holds their clients and lets
+ * up to `queue` datagrams wait in the server's socket. Without a library: datagrams are received and no more.
+ * NULL after a message.
  */
 struct socket_server *socket_server_new(const struct socket_library *library, uint32_t sessions,
-					uint32_t payload);
+					uint32_t payload, uint32_t queue);
 void socket_server_free(struct socket_server *s);
 
 /* Lets the other process send a chunk of records of random sessions, waits for its end, and then takes them
