@@ -152,7 +152,7 @@ class PeerMoved:
 
 def _load():
     try:
-        library = ctypes.CDLL(os.environ.get("SLUICE_LIBRARY", "libsluice.so.0"), use_errno=True)
+        library = ctypes.CDLL(os.environ.get("SLUICE_LIBRARY") or "libsluice.so.0", use_errno=True)
     except OSError as fault:
         raise OSError(f"{fault} (the environment variable SLUICE_LIBRARY may name the file of libsluice)") from fault
     signatures = {
