@@ -609,7 +609,7 @@ static bool names_are_limited(const STACK_OF(X509) * path)
 	return false;
 }
 
-static bool read_names(struct chain *c, const STACK_OF(X509) * path, struct refusal *refusal)
+static bool add_alternative_names(struct chain *c)
 {
 	static const int order[] = {GEN_URI, GEN_DNS, GEN_OTHERNAME, GEN_RID};
 	GENERAL_NAMES *names = X509_get_ext_d2i(c->leaf, NID_subject_alt_name, NULL, NULL);
@@ -623,6 +623,13 @@ static bool read_names(struct chain *c, const STACK_OF(X509) * path, struct refu
 		}
 	}
 	GENERAL_NAMES_free(names);
+	return good;
+}
+
+static bool read_names(struct chain *c, const STACK_OF(X509) * path, struct refusal *refusal)
+{
+	bool good = add_alternative_names(c);
+
 	if (good && c->names_count == 0 && !names_are_limited(path))
 		good = add_common_name(c);
 	return good ||
@@ -748,6 +755,28 @@ struct chain *chain_verify(struct trust *t, const uint8_t *list, size_t len, str
 	sk_X509_pop_free(all, X509_free);
 	ERR_clear_error();
 	return c;
+}
+
+uint8_t chain_claim(const uint8_t *list, size_t len, char out[CHAIN_NAME_MAX])
+{
+	struct chain *c = calloc(1, sizeof *c);
+	const uint8_t *at = list;
+	uint8_t name_len = 0;
+
+	if (c)
+		c->leaf = read_certificate(NULL, true, &at, list + len);
+	if (c && c->leaf) {
+		(void)add_alternative_names(c);
+		if (c->names_count == 0)
+			(void)add_common_name(c);
+	}
+	if (c && c->names_count > 0) {
+		name_len = c->names[0].len;
+		memcpy(out, c->names[0].text, name_len);
+	}
+	chain_free(c);
+	ERR_clear_error();
+	return name_len;
 }
 
 void chain_free(struct chain *c)

@@ -59,6 +59,10 @@ struct chain;
 struct chain *chain_verify(struct trust *t, const uint8_t *list, size_t len, struct refusal *refusal);
 void chain_free(struct chain *c); /* NULL is fine */
 
+/* The name that the first certificate of such a list bears and nobody has verified: what an operator looks
+ * for when it was refused, and good for nothing else. Returns its length; 0: there is none. */
+uint8_t chain_claim(const uint8_t *list, size_t len, char out[CHAIN_NAME_MAX]);
+
 /* SHA-256 of the anchor that it ended at, in DER. */
 const uint8_t *chain_root(const struct chain *c);
 

@@ -116,6 +116,10 @@ static int find_by_key(const struct tls *tls, const struct raw_key *key, struct 
 	char name[NI_TEXT_MAX];
 	int ret;
 
+	(void)ni_text(key->digest, sizeof key->digest, name);
+	proof->credential = SLUICE_CREDENTIAL_RPK; /* so far it claims to be that */
+	proof->id_len = (uint8_t)strlen(name);
+	memcpy(proof->id, name, proof->id_len);
 	memcpy(id.tenant, tls->tenant, sizeof id.tenant);
 	memcpy(id.digest, key->digest, sizeof key->digest);
 	ret = c->ops->find(c->store, &id, &proof->registree);
@@ -125,10 +129,6 @@ static int find_by_key(const struct tls *tls, const struct raw_key *key, struct 
 		return refuse_store(tls, ret, refusal);
 	if (ret == 0)
 		return refuse_unknown_key(key, refusal);
-	(void)ni_text(key->digest, sizeof key->digest, name);
-	proof->credential = SLUICE_CREDENTIAL_RPK;
-	proof->id_len = (uint8_t)strlen(name);
-	memcpy(proof->id, name, proof->id_len);
 	proof->registered = id;
 	proof_name_key(proof);
 	return 1;
@@ -174,6 +174,16 @@ uint64_t client_certificate_question(const struct client_certificate *c)
 
 /* ---- the message */
 
+/* Whom it claims to be: what the operator will look for when it is refused. */
+static void claim_name(const uint8_t *list, size_t len, struct proof *proof)
+{
+	char name[CHAIN_NAME_MAX];
+
+	proof->credential = SLUICE_CREDENTIAL_X509;
+	proof->id_len = chain_claim(list, len, name);
+	memcpy(proof->id, name, proof->id_len);
+}
+
 static int check_chain(struct client_certificate *c, const struct tls *tls, const uint8_t *list, size_t len,
 		       struct proof *proof, struct refusal *refusal)
 {
@@ -196,6 +206,7 @@ int client_certificate_check(struct client_certificate **kept, const struct tls 
 {
 	struct client_certificate *c = *kept;
 	struct raw_key key;
+	int ret;
 
 	if (!c)
 		c = *kept = calloc(1, sizeof *c);
@@ -206,8 +217,12 @@ int client_certificate_check(struct client_certificate **kept, const struct tls 
 	if (len < 3 || (size_t)(body[0] << 16 | body[1] << 8 | body[2]) != len - 3)
 		return refusal_write(refusal, REFUSED_MALFORMED, ALERT_DECODE_ERROR,
 				     "a malformed Certificate");
-	if (type == CERTIFICATE_X509)
-		return check_chain(c, tls, body + 3, len - 3, proof, refusal);
+	if (type == CERTIFICATE_X509) {
+		ret = check_chain(c, tls, body + 3, len - 3, proof, refusal);
+		if (ret == 0)
+			claim_name(body + 3, len - 3, proof);
+		return ret;
+	}
 	return raw_key_read(body + 3, len - 3, &key, refusal) ? find_by_key(tls, &key, proof, refusal) : 0;
 }
 

@@ -116,6 +116,9 @@ struct control {
 enum { PEER_TEXT_MAX = 64 };
 const char *peer_text(char out[PEER_TEXT_MAX], const struct peer_address *peer);
 
+/* "PSK "meter-1"", for the log. Returns out. */
+const char *credential_text(char *out, size_t room, uint8_t credential, const uint8_t *id, size_t id_len);
+
 /* outcome.c: what came of a handshake. a NULL: there was none yet. */
 int outcomes_open(struct control *c);
 void outcomes_close(struct control *c);

@@ -56,8 +56,7 @@ static void tell_over(struct control *c, struct sluice_ref ref)
 
 /* ---- the operator's lines */
 
-static const char *credential_text(char *out, size_t room, uint8_t credential, const uint8_t *id,
-				   size_t id_len)
+const char *credential_text(char *out, size_t room, uint8_t credential, const uint8_t *id, size_t id_len)
 {
 	static const char *const kinds[] = {"no client credential", "PSK", "certificate", "public key"};
 	char text[200];

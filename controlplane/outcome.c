@@ -76,15 +76,19 @@ void outcome_refused(struct control *c, const struct path *path, const struct at
 {
 	const struct handshake *h = a ? a->handshake : NULL;
 	struct history_attempt attempt = {.cause = cause};
-	char peer[PEER_TEXT_MAX];
+	char peer[PEER_TEXT_MAX], who[256];
 
 	outcomes_of(c, h)->refused.of[cause]++;
 	if (h)
 		attempt.alert = handshake_refusal(h)->alert;
 	snprintf(attempt.why, sizeof attempt.why, "%s", why);
 	keep(c, path, h, a ? a->started_ns : c->now_ns, &attempt);
-	log_limited(&c->log_refused, c->now_ns, LOG_LEVEL_WARNING, "%s: refused: %s",
-		    peer_text(peer, &path->peer), why);
+	log_limited(&c->log_refused, c->now_ns, LOG_LEVEL_WARNING, "%s: refused: %s%s%s",
+		    peer_text(peer, &path->peer),
+		    attempt.name_len > 0 ? credential_text(who, sizeof who, attempt.credential, attempt.name,
+							   attempt.name_len)
+					 : "",
+		    attempt.name_len > 0 ? ", " : "", why);
 }
 
 /* A field as text that ends, where it fits; the first of its kind. */

@@ -267,6 +267,15 @@ class Registrees(Fleet):
             with self.subTest(certificate=name):
                 self.assertTurnedAway(lambda: self.openssl(name, "-sigalgs", "ECDSA+SHA256"), alert, words)
 
+    def test_A03_who_is_turned_away_is_found_by_its_name(self):
+        """By the name that its certificate bears: it has proved nothing, but it is what the operator asks for."""
+        for name, claimed, words in (("wrong-name", "//sp.example/cse-2", "no registree has the name"),
+                                     ("self-signed", "//sp.example/cse-1", "the client's certificate is self")):
+            with self.subTest(certificate=name):
+                self.assertTurnedAway(lambda: self.openssl(name), None, f'refused: certificate "{claimed}", {words}')
+                self.assertIn(words, lab.run(os.path.join(BUILD, "controlplane", "sluicectl"), "why", claimed,
+                                             "--socket", self.lab.admin_path))
+
     def test_A03_gnutls_is_turned_away_with_the_same_alerts(self):
         for name, alert, words in (("wrong-root", "access_denied", "no registree has the name"),
                                    ("unknown-root", "unknown_ca", "unknown root"),

@@ -95,8 +95,8 @@ static void expect_registree(void)
 	expect(&root, "URI:urn:cse:1", SLUICE_IDENTITY_CSE_ID, "urn:cse:1", "/cse-1");
 }
 
-static void expect_refused(const struct subject *issuer, const char *names, enum refusal_cause cause,
-			   const char *alert, const char *words)
+static void expect_refused(const struct subject *issuer, const char *names, const char *claimed,
+			   enum refusal_cause cause, const char *alert, const char *words)
 {
 	struct subject s = device(issuer, names);
 	struct refusal refusal;
@@ -111,6 +111,12 @@ static void expect_refused(const struct subject *issuer, const char *names, enum
 		fail_msg("\"%s\" instead of \"%s\"", refusal.text, words);
 	assert_string_equal(alert_name(refusal.alert), alert);
 	assert_string_equal(refusal_name(refusal.cause), refusal_name(cause));
+	/* what the operator will look for, and nothing that would find a registree */
+	assert_int_equal(proof.credential, SLUICE_CREDENTIAL_X509);
+	assert_int_equal(proof.id_len, strlen(claimed));
+	assert_memory_equal(proof.id, claimed, proof.id_len);
+	assert_int_equal(proof.registered.kind, 0);
+	assert_int_equal(proof.registree.identities_count, 0);
 	rows.fault = 0;
 	expect_registree();
 	subject_free(&s);
@@ -122,14 +128,14 @@ static void test_name_and_root(void **state)
 	expect_registree();
 	/* any of its names */
 	expect(&root, "DNS:a.example,URI:urn:x,URI:urn:cse:1", SLUICE_IDENTITY_CSE_ID, "urn:cse:1", "/cse-1");
-	expect_refused(&root, "URI:urn:cse:2", REFUSED_NOT_REGISTERED, "access_denied",
+	expect_refused(&root, "URI:urn:cse:2", "urn:cse:2", REFUSED_NOT_REGISTERED, "access_denied",
 		       "no registree has the name \"urn:cse:2\"");
-	expect_refused(&root, "URI:urn:cse:12,DNS:urn", REFUSED_NOT_REGISTERED, "access_denied",
+	expect_refused(&root, "URI:urn:cse:12,DNS:urn", "urn:cse:12", REFUSED_NOT_REGISTERED, "access_denied",
 		       "\"urn:cse:12\" or another of its names");
 	/* both roots are trusted: the right name under the wrong one is somebody else */
-	expect_refused(&other_root, "URI:urn:cse:1", REFUSED_NOT_REGISTERED, "access_denied",
+	expect_refused(&other_root, "URI:urn:cse:1", "urn:cse:1", REFUSED_NOT_REGISTERED, "access_denied",
 		       "under the root that the certificate leads to");
-	expect_refused(&root, "IP:192.0.2.1", REFUSED_CERTIFICATE_NAME, "bad_certificate",
+	expect_refused(&root, "IP:192.0.2.1", "", REFUSED_CERTIFICATE_NAME, "bad_certificate",
 		       "no name that a registree could have");
 	/* another tenant's */
 	strcpy(tls.tenant, "heat");
@@ -163,7 +169,8 @@ static void test_stores_that_do_not_answer(void **state)
 {
 	tls.registrees = CONFIG_REGISTREES_OPTIONAL;
 	rows.fault = -ECONNREFUSED;
-	expect_refused(&root, "URI:urn:cse:1", REFUSED_STORE, "internal_error", "\"test\" cannot be reached");
+	expect_refused(&root, "URI:urn:cse:1", "urn:cse:1", REFUSED_STORE, "internal_error",
+		       "\"test\" cannot be reached");
 	rows.fault = -EAGAIN;
 	rows.asked = 0;
 	expect_registree();
