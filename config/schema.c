@@ -174,8 +174,8 @@ static const struct config_option options[] = {
 	{IN(tls, trust_anchors), TEXT(4095, NULL), .check = check_certificates,
 	 .example = "/etc/sluice/roots.pem",
 	 .help = "PEM file: roots that certificates of devices must lead to. One that is taken away is "
-		 "refused "
-		 "from then on; sessions that are up stay."},
+		 "refused from then on; what becomes of live sessions that came in under it is "
+		 "credential_removed."},
 	{IN(tls, crls), COUNT(tls, crls_count), LIST(64), .check = check_readable,
 	 .example = "[/etc/sluice/root.crl]",
 	 .help = "Files with revocation lists, PEM or DER. They are looked at every second; one that becomes "
@@ -225,7 +225,7 @@ static const struct config_option options[] = {
 		 "sees what a wrong key looks like, and nobody can try identities out."},
 	{IN(tls, credential_removed), CHOICE(credential_removals, "drop"),
 	 .help = "What becomes of live sessions whose credential is removed from the store or replaced in "
-		 "it, or whose certificate is revoked, within "
+		 "it, or whose certificate is revoked or its trust anchor taken away, within "
 		 "a second: drop closes them at once; keep lets them live; rehandshake lets them go on and "
 		 "closes one "
 		 "after the other within rehandshake_s, so that the devices do not all come again in the "

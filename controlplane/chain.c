@@ -168,6 +168,12 @@ struct issuers *trust_issuers(const struct trust *t)
 	return t->issuers;
 }
 
+void trust_in_force(const struct trust *t)
+{
+	if (t->issuers)
+		issuers_set_anchors(t->issuers, t->anchors);
+}
+
 void trust_replace(struct trust *t, X509_STORE *with_lists, bool expired_lists)
 {
 	X509_STORE *old;

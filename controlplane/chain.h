@@ -50,6 +50,8 @@ void trust_free(struct trust *t);
 bool trust_watch(struct trust *t, struct issuers *with) __attribute__((warn_unused_result));
 /* NULL: nobody watches. */
 struct issuers *trust_issuers(const struct trust *t);
+/* It has taken the place of another one: live sessions go by its anchors as well, where they are watched. */
+void trust_in_force(const struct trust *t);
 
 /* A verified chain. It belongs to who asked for it, on one thread. */
 struct chain;

@@ -43,9 +43,9 @@ struct outcomes {
 
 enum { REVOKE_UNSURE_MAX = 64 };
 
-/* A round through all sessions, to hold their certificates against the revocation lists. */
+/* A round through all sessions, to hold their certificates against lists and anchors. */
 struct judging {
-	uint64_t seen;       /* what the lists said, see issuers_version() */
+	uint64_t seen;       /* see issuers_version() */
 	uint64_t slots_left; /* of all workers, from here on: */
 	unsigned worker;
 	uint32_t slot;

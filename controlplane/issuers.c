@@ -40,6 +40,7 @@ struct issuer {
 	uint8_t digest[SHA256_LEN];
 	/* behind the lock */
 	unsigned holders;
+	bool gone;                  /* an anchor that is none any more */
 	struct judgement judgement; /* written by issuers_judge() alone */
 	unsigned place;             /* issuers_judge()'s own */
 };
@@ -52,7 +53,8 @@ struct issuers {
 	/* behind the lock */
 	struct issuer_list all;
 	unsigned count, users;
-	bool waiting; /* some have not been judged */
+	bool waiting;        /* some have not been judged */
+	X509_STORE *anchors; /* that count for live sessions; NULL: all that they came under */
 	uint64_t version;
 	struct issuer_chain chains[CHAINS];
 };
@@ -241,6 +243,50 @@ static bool is_same(const struct judgement *a, const struct judgement *b)
 	return true;
 }
 
+/* ---- anchors */
+
+/* RFC 5280 6.1.1 d: a name and a key. Another certificate of them is the same anchor. */
+static bool is_anchor(X509_STORE *anchors, X509 *certificate)
+{
+	STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(anchors);
+
+	for (int i = 0; i < sk_X509_OBJECT_num(objects); i++) {
+		X509 *anchor = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(objects, i));
+
+		if (anchor &&
+		    X509_NAME_cmp(X509_get_subject_name(anchor), X509_get_subject_name(certificate)) == 0 &&
+		    EVP_PKEY_eq(X509_get0_pubkey(anchor), X509_get0_pubkey(certificate)) == 1)
+			return true;
+	}
+	return false;
+}
+
+/* With the lock. */
+static bool has_gone(const struct issuers *is, const struct issuer *i)
+{
+	return !i->above && is->anchors && !is_anchor(is->anchors, i->certificate);
+}
+
+void issuers_set_anchors(struct issuers *is, X509_STORE *anchors)
+{
+	bool news = false;
+	struct issuer *i;
+
+	X509_STORE_up_ref(anchors);
+	pthread_mutex_lock(&is->lock);
+	X509_STORE_free(is->anchors);
+	is->anchors = anchors;
+	TAILQ_FOREACH (i, &is->all, age) {
+		bool was_gone = i->gone;
+
+		i->gone = has_gone(is, i);
+		news |= i->gone != was_gone;
+	}
+	is->version += news;
+	pthread_mutex_unlock(&is->lock);
+	ERR_clear_error();
+}
+
 /* ---- one */
 
 /* With the lock. NULL: it is not there. */
@@ -271,6 +317,7 @@ static struct issuer *add(struct issuers *is, struct issuer_chain *chain, X509 *
 	X509_up_ref(certificate);
 	i->serial = issuer_serial(X509_get0_serialNumber(certificate));
 	memcpy(i->digest, digest, SHA256_LEN);
+	i->gone = has_gone(is, i);
 	LIST_INSERT_HEAD(chain, i, same);
 	TAILQ_INSERT_TAIL(&is->all, i, age);
 	is->count++;
@@ -356,10 +403,13 @@ void issuer_release(struct issuer *i)
 
 bool issuer_has_revoked(const struct issuer *i, uint64_t serial)
 {
+	const struct issuer *anchor = i;
 	bool revoked;
 
+	while (anchor->above)
+		anchor = anchor->above;
 	pthread_mutex_lock(&i->of->lock);
-	revoked = i->judgement.revoked || names(&i->judgement, serial, false);
+	revoked = anchor->gone || i->judgement.revoked || names(&i->judgement, serial, false);
 	pthread_mutex_unlock(&i->of->lock);
 	return revoked;
 }
@@ -398,6 +448,7 @@ void issuers_free(struct issuers *is)
 	pthread_mutex_unlock(&is->lock);
 	if (users > 0)
 		return;
+	X509_STORE_free(is->anchors);
 	pthread_mutex_destroy(&is->lock);
 	free(is);
 }

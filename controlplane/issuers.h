@@ -1,7 +1,8 @@
 /* The CAs under which live sessions of one tenant came in, and what the tenant's revocation lists (RFC 5280
  * 5) say about these CAs and about what they issued: so a list that comes later finds the sessions that it
- * ends. A session keeps the CA that issued its certificate, which keeps the one above it up to the anchor,
- * and 64 bits of a hash of its serial number. Of a CA there is one struct for each way to the anchor.
+ * ends. So does a change of the tenant's trust anchors those that came in under one that is gone. A session
+ * keeps the CA that issued its certificate, which keeps the one above it up to the anchor, and 64 bits of a
+ * hash of its serial number. Of a CA there is one struct for each way to the anchor.
  *
  *   control thread     takes and gives back issuers, asks what the lists say
  *   lists.c's thread   judges all issuers anew when a list or an issuer is new
@@ -20,8 +21,9 @@
 struct asn1_string_st;
 struct stack_st_X509;
 struct X509_crl_st;
+struct x509_store_st;
 
-enum { ISSUERS_MAX = 4096 }; /* of one tenant; of its CAs only those count that live sessions came under */
+enum { ISSUERS_MAX = 8192 }; /* of one tenant; of its CAs only those count that live sessions came under */
 
 struct issuers;
 struct issuer;
@@ -45,11 +47,15 @@ struct issuer *issuers_take(struct issuers *is, const struct stack_st_X509 *path
 struct issuer *issuer_hold(struct issuer *i); /* once more; returns it */
 void issuer_release(struct issuer *i);        /* once less. NULL is fine */
 
-/* Has this certificate of it been revoked, or itself, or a CA above it? */
+/* Has this certificate of it been revoked, or itself, or a CA above it? Or is its anchor gone? */
 bool issuer_has_revoked(const struct issuer *i, uint64_t serial);
 
-/* Another number whenever the lists may have revoked more than before. */
+/* Another number whenever issuer_has_revoked() may be true of more than before. */
 uint64_t issuers_version(struct issuers *is);
+
+/* From now on these are the anchors, and whoever came in under another one, or still does, came in under one
+ * that is gone. Before the first call none is. anchors: held from now on; nobody may change it. */
+void issuers_set_anchors(struct issuers *is, struct x509_store_st *anchors);
 
 /* ---- lists.c's thread */
 

@@ -155,7 +155,8 @@ static void put_ended(struct writer *w)
 		[SLUICE_REASON_AUTH_FAILURES] = {"auth_failures", "too many forged records"},
 		[SLUICE_REASON_SEQUENCE_END] = {"sequence_end", "its sequence numbers are used up"},
 		[SLUICE_REASON_SHUTDOWN] = {"shutdown", "the gateway stopped"},
-		[SLUICE_REASON_REVOKED] = {"revoked", "its certificate, or a CA above it, was revoked"},
+		[SLUICE_REASON_REVOKED] =
+			{"revoked", "its certificate, or one above it, was revoked or is no anchor now"},
 	};
 
 	put_array(w, "reason", names, SLUICE_REASONS, offsetof(struct worker_counters, ended));

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "controlplane/chain.h"
 #include "controlplane/errand.h"
 #include "controlplane/file_same.h"
 #include "controlplane/log.h"
@@ -240,6 +241,8 @@ void renewals_take(struct renewals *r, struct tls **all)
 		add_replaced(r, all[i]);
 		all[i] = n->fresh;
 		n->fresh = NULL;
+		if (all[i]->trust)
+			trust_in_force(all[i]->trust);
 	}
 	pthread_mutex_unlock(&r->lock);
 }

@@ -1,7 +1,8 @@
 /* Credentials that were removed, replaced or revoked, and the sessions that stand on them. The store is asked
  * for its changes several times a second; where it cannot tell them (it forgot, or was away) every live
  * session's credential is looked up again, some in each turn. So is every session's certificate when a
- * revocation list has changed; what an OCSP responder says of one certificate concerns its sessions alone.
+ * revocation list has changed, or the trust anchors have; what an OCSP responder says of one certificate
+ * concerns its sessions alone.
  *
  *   drop         close_notify and the end, at once
  *   keep         nothing: the next handshake is the first to notice
@@ -276,8 +277,10 @@ static void judge_some(struct control *c)
 	}
 	if (j->slots_left > 0 || j->found == 0)
 		return;
-	log_write(LOG_LEVEL_INFO,
-		  "revocation lists: %u live sessions came in with certificates that are revoked", j->found);
+	log_write(
+		LOG_LEVEL_INFO,
+		"%u live sessions came in with certificates that are revoked, or under anchors that are gone",
+		j->found);
 	j->found = 0;
 }
 

@@ -44,7 +44,7 @@ bool standing_credential(const struct standing *s, struct credential_id *id);
 struct standing *standings_next(const struct standings *ss, const struct credential_id *id,
 				const struct standing *after);
 
-/* Do lists say that its certificate, or a CA above it, has been revoked? */
+/* Do lists say that its certificate, or a CA above it, has been revoked? Or is its trust anchor gone? */
 bool standing_is_revoked(const struct standing *s);
 /* One that stands on this certificate and whose end has not been asked for; NULL: none (any more). */
 struct standing *standings_of_certificate(const struct standings *ss,

@@ -251,8 +251,7 @@ static int fill_clients(struct tls_clients *clients, const struct config_tls *c,
 		snprintf(error, error_len, "%strust_anchors: %s", place, why);
 		return -EINVAL;
 	}
-	if ((c->ocsp_clients != CONFIG_OCSP_CLIENTS_NONE || c->crls_count > 0) &&
-	    !trust_watch(clients->trust, seen))
+	if (!trust_watch(clients->trust, seen))
 		return -ENOMEM;
 	if (c->ocsp_clients != CONFIG_OCSP_CLIENTS_NONE) {
 		clients->ocsp = ocsp_new(network, c->ocsp_responder, questions, place);

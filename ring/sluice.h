@@ -98,7 +98,7 @@ enum sluice_reason {
 	SLUICE_REASON_PORT_FULL,   /* the port took no more packets */
 	SLUICE_REASON_BAD_MESSAGE, /* malformed downlink message */
 	/* SESSION_DOWN again: the numbers above stay what they are */
-	SLUICE_REASON_REVOKED, /* its certificate, or a CA above it, was revoked */
+	SLUICE_REASON_REVOKED, /* its certificate, or one above it, was revoked or is no anchor now */
 	SLUICE_REASONS
 };
 

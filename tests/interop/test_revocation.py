@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""Revocation lists that change while the gateway runs: new handshakes go by them, and so do live sessions of openssl
-s_client and gnutls-cli."""
+"""Revocation lists and trust anchors that change while the gateway runs: new handshakes go by them, and so do live
+sessions of openssl s_client and gnutls-cli."""
 
 import contextlib
 import os
@@ -158,6 +158,62 @@ class RevocationLists(Lists):
         self.assertIn(f"alert number {ALERTS['certificate_unknown']}", output)
         self.read_anew(self.revoke)
         self.check_good()
+
+
+class AnchorsReplaced(Fleet):
+    """Without any list: who came in under a trust anchor that is taken away goes with it."""
+
+    policy = {}
+
+    @classmethod
+    def prepare(cls):
+        keep = cls.files.keep
+        cls.root, cls.stranger = keep("root", issue("Root", ca=True)), keep("stranger", issue("Stranger", ca=True))
+        cls.middle = issue("Issuing CA", cls.root, ca=True)
+        keep("good", issue("good", cls.stranger, names=[uri("urn:good")]))
+        keep("device", issue("device", cls.root, names=[uri("urn:device")]))
+        keep("below", issue("below", cls.middle, names=[uri("urn:below")]), [cls.middle])
+        cls.anchors("root", "stranger")
+        cls.tls = {"trust_anchors": cls.files("anchors.pem"), **cls.policy}
+
+    @classmethod
+    def anchors(cls, *names):
+        cls.files.write("anchors.pem", b"".join(authority.pem(getattr(cls, n)[0]) for n in names))
+
+    def check_good(self):
+        self.assertComesIn(lambda: self.openssl("good"), "urn:good")
+
+    def replace(self, *names):
+        log = len(self.lab.gateway.output(100000))
+        self.anchors(*names)
+        self.assertTrue(self.wait_until(
+            lambda: "trust anchors have been read anew" in self.lab.gateway.output(100000)[log:]))
+
+    def tearDown(self):
+        self.replace("stranger", "root")
+        super().tearDown()
+
+    def test_A07_live_sessions_below_an_anchor_that_is_taken_away(self):
+        with self.live(self.openssl_command("good")) as good, self.live(self.openssl_command("device")) as device, \
+                self.live(self.gnutls_command("below")) as below:
+            self.replace("root", "stranger")
+            for process in (good, device, below):
+                self.assertLives(process)
+            self.replace("stranger")
+            self.assertEnds(device)
+            self.assertEnds(below)
+            self.assertLives(good)
+            self.assertTurnedAway(lambda: self.openssl("device"), "unknown_ca", "ends at an unknown root")
+
+
+class AnchorsReplacedKept(AnchorsReplaced):
+    policy = {"credential_removed": "keep"}
+
+    def test_A07_live_sessions_below_an_anchor_that_is_taken_away(self):
+        with self.live(self.openssl_command("device")) as device:
+            self.replace("stranger")
+            self.assertTurnedAway(lambda: self.openssl("device"), "unknown_ca", "ends at an unknown root")
+            self.assertLives(device)
 
 
 class RevokedSessionsKept(Lists):

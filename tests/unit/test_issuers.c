@@ -318,6 +318,80 @@ static void test_who_stays_has_the_last_word(void **state)
 	judge(NULL, NULL);
 }
 
+static void set_anchors(const struct subject *one, const struct subject *two)
+{
+	X509_STORE *store = X509_STORE_new();
+
+	assert_true(!one || X509_STORE_add_cert(store, one->certificate));
+	assert_true(!two || X509_STORE_add_cert(store, two->certificate));
+	issuers_set_anchors(issuers, store);
+	X509_STORE_free(store);
+}
+
+static void test_anchors_that_go_and_come_back(void **state)
+{
+	struct three t = three_come_in();
+	struct held elsewhere = come_in((const struct subject *[]){&other, &stranger}, 2);
+	uint64_t version = issuers_version(issuers);
+
+	set_anchors(&root, &stranger);
+	assert_true(issuers_version(issuers) == version); /* nothing new */
+	expect(&t, false, false, false);
+	set_anchors(&stranger, NULL);
+	assert_int_not_equal(issuers_version(issuers), version);
+	expect(&t, true, true, true);
+	assert_false(is_revoked(&elsewhere));
+	set_anchors(&stranger, &ca); /* which is not the one they came in under */
+	expect(&t, true, true, true);
+	version = issuers_version(issuers);
+	set_anchors(&root, NULL);
+	assert_int_not_equal(issuers_version(issuers), version);
+	expect(&t, false, false, false);
+	assert_true(is_revoked(&elsewhere));
+	set_anchors(NULL, NULL);
+	expect(&t, true, true, true);
+	judge(list_by(&ca, 0), NULL); /* lists do not bring it back */
+	expect(&t, true, true, true);
+	set_anchors(&root, &stranger);
+	judge(list_by(&ca, DEVICE), NULL);
+	expect(&t, true, false, false);
+	judge(NULL, NULL);
+	issuer_release(elsewhere.under);
+	three_go(&t);
+}
+
+/* Another certificate of the same name and key is the same anchor; one of the same name alone is not. */
+static void test_anchors_that_are_renewed(void **state)
+{
+	struct subject renewed = {.certificate = X509_dup(root.certificate), .key = root.key};
+	struct subject namesake = subject_new(&(struct wanted){.common_name = "Root", .serial = 1}, 1);
+	struct three t = three_come_in();
+
+	ASN1_INTEGER_set(X509_get_serialNumber(renewed.certificate), 77);
+	assert_true(X509_sign(renewed.certificate, root.key, EVP_sha256()));
+	set_anchors(&renewed, NULL);
+	expect(&t, false, false, false);
+	set_anchors(&namesake, NULL);
+	expect(&t, true, true, true);
+	set_anchors(&root, &stranger);
+	three_go(&t);
+	X509_free(renewed.certificate);
+	subject_free(&namesake);
+}
+
+/* As with a handshake that began before they were replaced. */
+static void test_under_an_anchor_that_has_gone(void **state)
+{
+	struct three t;
+
+	set_anchors(&stranger, NULL);
+	t = three_come_in();
+	expect(&t, true, true, true);
+	set_anchors(&root, &stranger);
+	expect(&t, false, false, false);
+	three_go(&t);
+}
+
 /* Serial numbers of all lengths, beside a search; those that a list does not have are not in it. */
 static void test_many_serials(void **state)
 {
@@ -349,9 +423,11 @@ static void test_full(void **state)
 
 	for (unsigned i = 0; i <= ISSUERS_MAX; i++) {
 		X509 *one = X509_dup(ca.certificate);
+		uint8_t *fresh = NULL;
 
 		assert_true(ASN1_INTEGER_set(X509_get_serialNumber(one), 1000 + i));
-		assert_true(X509_sign(one, stranger.key, EVP_sha256()));
+		assert_true(i2d_re_X509_tbs(one, &fresh) > 0);
+		OPENSSL_free(fresh);
 		(void)sk_X509_set(path, 1, one);
 		if (i < ISSUERS_MAX)
 			held[i] = issuers_take(issuers, path, &full);
@@ -415,6 +491,9 @@ int main(void)
 		cmocka_unit_test(test_held_and_given_back),
 		cmocka_unit_test(test_shared),
 		cmocka_unit_test(test_who_stays_has_the_last_word),
+		cmocka_unit_test(test_anchors_that_go_and_come_back),
+		cmocka_unit_test(test_anchors_that_are_renewed),
+		cmocka_unit_test(test_under_an_anchor_that_has_gone),
 		cmocka_unit_test(test_many_serials),
 		cmocka_unit_test(test_full),
 	};
