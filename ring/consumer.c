@@ -164,6 +164,7 @@ static int ring_map(struct worker_ring *r, int memory_fd, const struct attach_wo
 		mmap(NULL, r->memory_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, memory_fd, 0);
 	if (r->memory == MAP_FAILED)
 		return -errno;
+	(void)madvise(r->memory, r->memory_len, MADV_DONTDUMP); /* cleartext, and values of exporters */
 	spsc_consumer_init(&r->up, attach_up_control(r->memory), attach_up_data(r->memory), sizes->up_bytes);
 	spsc_producer_init(&r->down, attach_down_control(r->memory),
 			   attach_down_data(r->memory, sizes->up_bytes), sizes->down_bytes);

@@ -43,6 +43,7 @@ static int memory_new(struct uplink *u)
 		mmap(NULL, u->memory_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, u->memory_fd, 0);
 	if (u->memory == MAP_FAILED)
 		goto err_close;
+	(void)madvise(u->memory, u->memory_len, MADV_DONTDUMP); /* cleartext, and values of exporters */
 	return 0;
 err_close:
 	error = errno;

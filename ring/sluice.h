@@ -147,7 +147,8 @@ struct sluice_close {
 
 /* Exporter values are secrets. They come with the first SESSION_UP of a session, and again only to an
  * application that attaches within a minute; the gateway keeps no copy for longer. libsluice wipes them when
- * the message is given back: copy what you need, and wipe your copy.
+ * the message is given back: copy what you need, and wipe your copy. A core dump of the application does not
+ * hold the ring.
  *
  * One received message: points into the ring, valid until the next sluice_receive(), sluice_sleep(),
  * sluice_wait() or sluice_detach(). The lengths have been checked against the ring; fields are walked with

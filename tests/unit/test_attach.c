@@ -170,6 +170,36 @@ static void second_application_is_refused(void **state)
 	sluice_detach(first);
 }
 
+/* Cleartext and the values of exporters pass through the ring: O11, on both sides. */
+static void o11_no_core_dump_holds_the_ring(void **state)
+{
+	struct fake_gateway *g = *state;
+	struct attempt *a = attempt_start(g);
+	unsigned mapped = 0, kept_out = 0;
+	struct sluice *app;
+	bool of_ring = false;
+	char line[512];
+	FILE *maps;
+
+	assert_int_equal(fake_gateway_attach(g), 0);
+	app = attempt_end(a, 0);
+	maps = fopen("/proc/self/smaps", "r");
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps) != NULL) {
+		if (strchr(line, '-') != NULL && strstr(line, " rw-s ") != NULL) {
+			of_ring = strstr(line, "memfd:sluice-ring") != NULL;
+			mapped += of_ring;
+		} else if (strncmp(line, "VmFlags:", 8) == 0) {
+			kept_out += of_ring && strstr(line, " dd") != NULL;
+			of_ring = false;
+		}
+	}
+	fclose(maps);
+	assert_int_equal(mapped, 2 * FAKE_WORKERS);
+	assert_int_equal(kept_out, mapped);
+	sluice_detach(app);
+}
+
 static void other_versions_are_refused_by_the_gateway(void **state)
 {
 	struct fake_gateway *g = *state;
@@ -753,6 +783,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(listening_takes_over_a_dead_socket_alone, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobody_there_is_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(second_application_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(o11_no_core_dump_holds_the_ring, setup, teardown),
 		cmocka_unit_test_setup_teardown(other_versions_are_refused_by_the_gateway, setup, teardown),
 		cmocka_unit_test_setup_teardown(lies_of_the_gateway_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(gateway_that_closes_is_refused, setup, teardown),
