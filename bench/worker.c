@@ -203,8 +203,9 @@ static long preemptions(void)
 }
 
 /* Cycles per record of one undisturbed chunk, in all and by stage: on a shared machine a sample in which
- * another process got the CPU says nothing about us. */
-static void take_sample(struct bench *b, float sample[STAGES + 1])
+ * another process got the CPU says nothing about us. False when there was no undisturbed one, however often
+ * it was tried. */
+static bool take_sample(struct bench *b, float sample[STAGES + 1])
 {
 	for (unsigned i = 0; i < ATTEMPTS_PER_SAMPLE; i++) {
 		long before = preemptions();
@@ -216,8 +217,9 @@ static void take_sample(struct bench *b, float sample[STAGES + 1])
 		for (unsigned stage = 0; stage < STAGES; stage++)
 			sample[stage] = (float)b->stages[stage] / CHUNK;
 		if (preemptions() == before)
-			return;
+			return true;
 	}
+	return false;
 }
 
 static int compare(const void *a, const void *b)
@@ -274,6 +276,7 @@ static void run_case(struct bench *b, const struct plan *plan, uint32_t payload,
 		     const struct machine *machine)
 {
 	static float samples[SAMPLES_MAX][STAGES + 1];
+	uint32_t disturbed = 0;
 
 	if (result_count == RESULTS_MAX)
 		die("too many cases at once");
@@ -282,8 +285,9 @@ static void run_case(struct bench *b, const struct plan *plan, uint32_t payload,
 	for (unsigned i = 0; i < WARM_UP_CHUNKS; i++)
 		run_chunk(b, b->rig.now_ns);
 	for (unsigned i = 0; i < plan->samples; i++)
-		take_sample(b, samples[i]);
+		disturbed += !take_sample(b, samples[i]);
 	fill_result(b, samples, plan->samples, &results[result_count]);
+	results[result_count].disturbed = disturbed;
 	worker_report_line(&results[result_count++], machine->tsc_hz);
 }
 

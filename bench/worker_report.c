@@ -41,7 +41,10 @@ void worker_report_line(const struct worker_result *r, double tsc_hz)
 	       r->least, r->median, r->p90, tsc_hz / r->median / 1e6);
 	for (unsigned i = 0; i < STAGES; i++)
 		printf(" %6.1f", r->stage_median[stages[i].stage]);
-	printf("  %.0f MiB, %s\n", (double)r->resident_bytes / 1048576, r->pages);
+	printf("  %.0f MiB, %s", (double)r->resident_bytes / 1048576, r->pages);
+	if (r->disturbed > 0)
+		printf("; %u of %u samples disturbed", r->disturbed, r->samples);
+	printf("\n");
 	(void)fflush(stdout);
 }
 
@@ -84,8 +87,8 @@ static void write_result(FILE *out, const struct worker_result *r, double tsc_hz
 	(void)fputs("    {", out);
 	write_member(out, "by", by_name(r));
 	write_member(out, "job", job_name(r));
-	(void)fprintf(out, "\"sessions\": %u, \"payload\": %u, \"samples\": %u, ", r->sessions, r->payload,
-		      r->samples);
+	(void)fprintf(out, "\"sessions\": %u, \"payload\": %u, \"samples\": %u, \"disturbed\": %u, ",
+		      r->sessions, r->payload, r->samples, r->disturbed);
 	write_member(out, "engine", r->engine);
 	write_member(out, "pages", r->pages);
 	(void)fprintf(out, "\"resident_bytes\": %zu, \"records_per_s\": %.0f,\n", r->resident_bytes,

@@ -16,6 +16,7 @@ struct worker_result {
 	bool by_cid; /* else by address */
 	bool echo;   /* else uplink alone */
 	uint32_t sessions, payload, samples;
+	uint32_t disturbed; /* samples during which the kernel took the CPU away, again and again */
 	const char *engine; /* of AES-128-CCM_8 */
 	const char *pages;  /* of the session table */
 	size_t resident_bytes;
@@ -33,7 +34,7 @@ void worker_report_line(const struct worker_result *r, double tsc_hz);
  *     "machine": { "cpu", "features", "system", "tsc_hz", "core_per_tsc" },
  *     "stages": [ names, in the order of a record's way ],
  *     "results": [ { "by": "cid" or "address", "job": "uplink" or "echo", "sessions", "payload", "samples",
- *                    "engine", "pages", "resident_bytes", "records_per_s" (at the median),
+ *                    "disturbed", "engine", "pages", "resident_bytes", "records_per_s" (at the median),
  *                    "cycles": { "min", "median", "p90" },
  *                    "stages": { name: { "min", "median" } } } ] }
  */
