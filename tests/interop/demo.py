@@ -5,20 +5,23 @@ Everything runs in a network namespace of the demo's own (lab.py draws it), so n
 touched. With --keep the namespace has a name, and clients of one's own can be started in it.
 """
 
-import argparse
-import os
-import re
-import shutil
 import signal
-import socket
-import subprocess
-import sys
-import tempfile
 
-import clients
-import lab
-from clients import ECDHE_ECDSA, PSK, Credential
-from wire import Wire, summary
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to clean up
+
+import argparse  # noqa: E402
+import os  # noqa: E402
+import re  # noqa: E402
+import shutil  # noqa: E402
+import socket  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+import tempfile  # noqa: E402
+
+import clients  # noqa: E402
+import lab  # noqa: E402
+from clients import ECDHE_ECDSA, PSK, Credential  # noqa: E402
+from wire import Wire, summary  # noqa: E402
 
 SUITES = {0xC0A8: PSK, 0xC0AE: ECDHE_ECDSA}
 
@@ -45,27 +48,55 @@ def take_name():
 
 def outside():
     """Makes the named namespace, runs the demo in it, and removes it, however the demo ends."""
-    (name, lock), folder = take_name(), tempfile.mkdtemp(prefix="sluice-demo-")
-    command = ["ip", "netns", "exec", name, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-               sys.executable, *sys.argv]
-    environment = {**os.environ, "SLUICE_DEMO": name, "SLUICE_DEMO_FOLDER": folder}
+    told = []  # to end, by these signals
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: told.append(number))
     try:
-        signal.signal(signal.SIGINT, lambda *unused: None)  # the terminal tells the demo inside, too
-        child = subprocess.Popen(command, env=environment)
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda *unused: tell(child.pid, signal.SIGTERM))
-        return child.wait()
+        (name, lock), folder = take_name(), tempfile.mkdtemp(prefix="sluice-demo-")
+    except subprocess.CalledProcessError:
+        if told:
+            return 128 + told[0]  # so was ip
+        raise
+    try:
+        status = 0 if told else run_inside(name, folder, told)
     finally:
         lab.run("ip", "netns", "delete", name, check=False)
         shutil.rmtree(folder, ignore_errors=True)
         lock.close()
+    return 128 + told[0] if told else status
 
 
-def tell(unshare, number):
-    """The demo inside is unshare's child; unshare itself lets no signal through."""
-    with open(f"/proc/{unshare}/task/{unshare}/children") as children:
-        for child in children.read().split():
-            os.kill(int(child), number)
+def run_inside(name, folder, told):
+    """The demo in its namespace. In a session of its own, so that the terminal's Ctrl-C comes to us alone; it dies with us.
+    """
+    command = ["setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", name,
+               "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, *sys.argv]
+    environment = {**os.environ, "SLUICE_DEMO": name, "SLUICE_DEMO_FOLDER": folder}
+    child = subprocess.Popen(command, env=environment, start_new_session=True)
+    while child.poll() is None:
+        if told:
+            tell(child.pid)
+        try:
+            child.wait(timeout=0.2)
+        except subprocess.TimeoutExpired:
+            pass
+    return child.returncode
+
+
+def tell(unshare):
+    """The demo inside, unshare's child, is told again and again: as the first process of its namespace it gets no signal
+    before it has a handler. unshare itself lets none through."""
+    try:
+        with open(f"/proc/{unshare}/task/{unshare}/children") as children:
+            for child in children.read().split():
+                os.kill(int(child), signal.SIGTERM)
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # it has ended
+
+
+def leave(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+    sys.exit(143)
 
 
 def identity(log):
@@ -140,8 +171,8 @@ Try, as root, in another terminal:
 
 
 def inside(arguments):
+    signal.signal(signal.SIGTERM, leave)
     lab.run("ip", "link", "set", "lo", "up")
-    signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))
     network = lab.Lab(arguments.build, backend=False, folder=os.environ["SLUICE_DEMO_FOLDER"])
     try:
         network.start_coap_server()
@@ -167,10 +198,7 @@ def main():
     parser.add_argument("--keep", action="store_true", help="leave it running until Ctrl-C")
     parser.add_argument("--build", default="build", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    try:
-        return inside(arguments) if "SLUICE_DEMO" in os.environ else outside()
-    except KeyboardInterrupt:
-        return 130
+    return inside(arguments) if "SLUICE_DEMO" in os.environ else outside()
 
 
 if __name__ == "__main__":

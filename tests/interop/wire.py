@@ -1,5 +1,6 @@
 """What really crossed the TAP interface: every DTLS record with its time, for what no client reports."""
 
+import errno
 import socket
 import struct
 import threading
@@ -41,6 +42,10 @@ class Wire(threading.Thread):
                 if self.stopping:
                     return
                 continue
+            except OSError as error:
+                if error.errno == errno.ENETDOWN:
+                    return  # the interface has gone before us
+                raise
             seconds, nanoseconds = struct.unpack("qq", extra[0][2])  # the kernel's time, not ours of looking
             datagram = self.datagram(frame, seconds + nanoseconds / 1e9)
             if datagram:
