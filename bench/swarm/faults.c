@@ -1,5 +1,5 @@
 /* Loss, duplication and reordering of what the swarm sends: a datagram that is reordered waits for the next
- * one. */
+ * one, or for faults_release() when there is none. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +27,16 @@ static void put(struct swarm *s, uint32_t device, uint8_t port, const void *byte
 	s->transport->send(s->transport, device, port, bytes, len);
 }
 
+void faults_release(struct swarm *s)
+{
+	struct faults *f = s->faults;
+
+	if (!f->holding)
+		return;
+	f->holding = false;
+	put(s, f->held.device, f->held.port, f->held.bytes, f->held.len);
+}
+
 void swarm_send(struct swarm *s, uint32_t device, const void *bytes, size_t len)
 {
 	const struct swarm_options *o = &s->options;
@@ -44,8 +54,5 @@ void swarm_send(struct swarm *s, uint32_t device, const void *bytes, size_t len)
 	put(s, device, port, bytes, len);
 	if (o->duplicate > 0 && swarm_share(s) < o->duplicate)
 		put(s, device, port, bytes, len);
-	if (f->holding) {
-		f->holding = false;
-		put(s, f->held.device, f->held.port, f->held.bytes, f->held.len);
-	}
+	faults_release(s);
 }

@@ -334,6 +334,7 @@ static void run(struct swarm *s)
 		if (now_ns - tick_ns > 20000000) {
 			shakes_tick(s, now_ns);
 			devices_expire(s, now_ns);
+			faults_release(s);
 			tick_ns = now_ns;
 		}
 		if (now_ns - progress_ns > 1000000000) {
@@ -346,6 +347,8 @@ static void run(struct swarm *s)
 	s->end_ns = swarm_now_ns();
 	if (!O.no_close)
 		devices_close(s);
+	faults_release(s);
+	s->transport->flush(s->transport);
 }
 
 static int set_up(struct swarm *s, char *error, size_t error_len)

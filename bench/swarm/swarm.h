@@ -142,6 +142,8 @@ uint32_t shakes_in_flight(const struct shakes *shakes);
 /* faults.c */
 struct faults *faults_new(void);
 void faults_free(struct faults *f);
+/* Lets go what waits for its successor, for there may be none. */
+void faults_release(struct swarm *s);
 
 /* report.c */
 void report_progress(const struct swarm *s, uint64_t now_ns);

@@ -84,6 +84,12 @@ class Swarm(lab.Case):
         self.assertGreater(report["replays_sent"], 4000)
         self.assertGreater(report["forgeries_sent"], 4000)
 
+    def test_R01_reordering_and_duplicates_lose_nothing(self):
+        report = self.swarm("--devices", "200", "--records", "30", "--reorder", "0.3", "--duplicate", "0.3",
+                            "--handshakes-first", "--handshake-timeout", "60", "--cid")
+        self.assertEqual(report["answers"], 6000)
+        self.assertEqual(report["duplicated_answers"], 0)
+
     def test_H03_handshakes_survive_loss(self):
         report = self.swarm("--devices", "300", "--records", "0", "--loss", "0.1", "--duplicate", "0.1", "--reorder",
                             "0.1", "--handshake-flight", "300", "--handshake-timeout", "60")

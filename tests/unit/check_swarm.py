@@ -1,10 +1,12 @@
 #!/usr/bin/python3
-"""check_swarm.py SWARM: the load generator refuses wrong numbers, and calls nothing a success that was none.
+"""check_swarm.py SWARM: the load generator refuses wrong numbers, and calls nothing a success that was none, and loses
+nothing of what it reorders.
 check_swarm.py SWARM BUILD: it ends, too, when the gateway behind its virtio port is killed."""
 
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +31,23 @@ def check_options(swarm):
     done = subprocess.run([swarm, "--socket", "--server", "127.0.0.1:9", "--devices", "3", "--seconds", "1"],
                           capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 1, ("without a gateway", done)
+
+
+def check_reordering(swarm):
+    """What is reordered comes later, however long nothing else is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gateway:
+        gateway.bind(("127.0.0.1", 0))
+        gateway.settimeout(PATIENCE_S)
+        command = [swarm, "--socket", "--server", f"127.0.0.1:{gateway.getsockname()[1]}", "--preinstalled", "seed",
+                   "--devices", "1", "--records", "1", "--reorder", "1", "--no-close"]
+        done = subprocess.run([*command, "--no-answers"], capture_output=True, text=True, timeout=PATIENCE_S)
+        assert done.returncode == 0, done
+        assert gateway.recv(2048)[0] == 23, "the last request"
+        waiting = subprocess.Popen([*command, "--answer-timeout", "1000000"], stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
+        assert gateway.recv(2048)[0] == 23, "a request that waits for its answer"
+        waiting.terminate()
+        waiting.wait(PATIENCE_S)
 
 
 def check_dead_gateway(swarm, build):
@@ -59,5 +78,6 @@ def check_dead_gateway(swarm, build):
 
 if len(sys.argv) == 2:
     check_options(sys.argv[1])
+    check_reordering(sys.argv[1])
 else:
     check_dead_gateway(*sys.argv[1:])
