@@ -105,10 +105,10 @@ struct worker {
 	struct worker_link *link;
 	struct worker_counters *counters;
 	struct steer *steer; /* queues between workers; NULL with one worker */
-	unsigned steer_first;
 	uint32_t failed_tags_max;
 	uint16_t mtu;
-	bool mailed; /* something posted to control in this turn */
+	bool mailed;         /* something posted to control in this turn */
+	uint8_t steer_first; /* whose queue is looked at first, in turns */
 
 	uint64_t *stage_cycles; /* STAGES counters for the benchmark; NULL in production */
 	uint64_t stage_start;
