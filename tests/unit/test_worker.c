@@ -1010,6 +1010,31 @@ static void o14_a_frame_in_pieces_is_dropped(void **state)
 	assert_int_equal(rte_mempool_in_use_count(f->rig.port.pools[0]), held - 1 + BURST_SEND);
 }
 
+/* A port may hand over a buffer that borrows the bytes of another one: both go back where they came from. */
+static void o14_a_frame_in_a_borrowed_buffer(void **state)
+{
+	struct fixture *f = *state;
+	struct rte_mempool *pool = f->rig.port.pools[0];
+	struct rig_record r = data_record(3, 1);
+	struct rte_mbuf *borrows;
+	void *m = NULL;
+	unsigned held;
+
+	rig_install(&f->rig, 3, false);
+	turn(f); /* takes its spare buffers */
+	held = rte_mempool_in_use_count(pool);
+	borrows = rte_pktmbuf_alloc(pool);
+	assert_non_null(borrows);
+	rig_send(&f->rig, &r, 1);
+	assert_int_equal(rte_ring_dequeue(f->rig.rx, &m), 0);
+	rte_pktmbuf_attach(borrows, m);
+	rte_pktmbuf_free(m);
+	assert_int_equal(rte_ring_enqueue(f->rig.rx, borrows), 0);
+	turn(f);
+	expect_data(f, 1);
+	assert_int_equal(rte_mempool_in_use_count(pool), held);
+}
+
 /* The request's buffer leaves with the answer: it is sent once, freed once, and asks nothing of the port. */
 static void arp_is_answered_in_place(void **state)
 {
@@ -1090,6 +1115,7 @@ int main(void)
 		T(handshake_over_frees_its_place),
 		T(flights_are_sent_and_records_reinjected),
 		T(o14_a_frame_in_pieces_is_dropped),
+		T(o14_a_frame_in_a_borrowed_buffer),
 		T(arp_is_answered_in_place),
 		T(o12_idle_sessions_expire),
 		T(stop_closes_every_session),
