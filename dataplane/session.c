@@ -130,6 +130,9 @@ struct session_table *session_table_attach(int fd)
 	err = -EPROTO;
 	if (!head_valid(t->head, t->memory.size))
 		goto err_head;
+	err = -ENOMEM;
+	if (!session_memory_populate(&t->memory, t->head->layout.at_start))
+		goto err_head;
 	t->memory.pages = t->head->pages;
 	table_locate(t);
 	unreserve_all(t);

@@ -157,8 +157,7 @@ static bool collapse(uint8_t *start, size_t size)
 	return madvise(start, size, MADV_COLLAPSE) == 0;
 }
 
-/* Every page, so that there is none left to wait for. */
-static bool populate(const struct session_memory_map *m, size_t size)
+bool session_memory_populate(const struct session_memory_map *m, size_t size)
 {
 	if (madvise(m->base, size, MADV_POPULATE_WRITE) == 0)
 		return true;
@@ -214,7 +213,7 @@ int session_memory_map(struct session_memory_map *m, size_t size, size_t at_star
 	if ((!map_shared(m, at_start) || (m->pages == SESSION_PAGES_SMALL && at_start >= huge_page)) &&
 	    !map_anonymous(m) && m->fd < 0)
 		goto err_map;
-	if (madvise(m->base, size, MADV_DONTDUMP) /* keys */ || !populate(m, at_start))
+	if (madvise(m->base, size, MADV_DONTDUMP) /* keys */ || !session_memory_populate(m, at_start))
 		goto err_map;
 	return 0;
 

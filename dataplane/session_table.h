@@ -86,6 +86,8 @@ _Static_assert(offsetof(struct session_table, lines) == 0, "session.h looks for 
 int session_layout_make(const struct session_limits *limits, struct session_layout *out);
 int session_memory_map(struct session_memory_map *m, size_t size, size_t at_start);
 int session_memory_attach(struct session_memory_map *m, int fd);
+/* Every page of the first `size` bytes, so that there is none left to wait for. False: no memory. */
+bool session_memory_populate(const struct session_memory_map *m, size_t size);
 void session_memory_unmap(struct session_memory_map *m);
 
 /* session_index.c: address -> slot. See also session_index.h. */
