@@ -533,6 +533,19 @@ static void installation_is_refused_without_a_trace(void **state)
 	assert_int_equal(test_by_peer(t, 1), b);
 	assert_memory_equal(session_rx_key(t, b), &in.rx_key, sizeof(in.rx_key.aead256));
 	assert_memory_equal(session_tx_key(t, b), &in.tx_key, sizeof(in.tx_key.aead256));
+	/* So is that of the session that makes room, when it has one. */
+	for (uint32_t peer = 3; peer <= 5; peer++)
+		(void)test_open(t, peer, test_tick_ns(60 + peer));
+	a = session_reserve(t);
+	in = test_install(t, a, 6);
+	in.protection = PROTECTION_AES_256_CCM_8;
+	assert_int_equal(session_install(t, &in, test_tick_ns(70), &replaced, &evicted), 0);
+	assert_int_equal(evicted, b);
+	test_end(t, b);
+	in = test_install(t, session_reserve(t), 7);
+	in.protection = PROTECTION_AES_256_CCM_8;
+	assert_int_equal(session_install(t, &in, test_tick_ns(71), &replaced, &evicted), -ENOSPC);
+	assert_int_equal(evicted, SESSION_NONE);
 	session_table_free(t);
 }
 

@@ -39,6 +39,7 @@ static void data_say_where_they_came_from(void **state)
 	session_cid(f->rig.worker->sessions, slot, cid);
 	rig_path(98, &from[0]);
 	rig_path(3, &from[1]);
+	from[0].peer.port ^= htons(0x101);
 	r.cid = cid;
 	for (unsigned i = 0; i < 2; i++) {
 		struct sluice_message m;
