@@ -509,9 +509,8 @@ const char *sluice_reason_text(enum sluice_reason reason)
 		[SLUICE_REASON_NO_ROUTE] = "no address of the peer's router known",
 		[SLUICE_REASON_UNVERIFIED] = "peer's new address not verified",
 		[SLUICE_REASON_PORT_FULL] = "port full",
-		[SLUICE_REASON_BAD_MESSAGE] = "malformed message",
 		[SLUICE_REASON_REVOKED] = "certificate revoked",
 	};
 
-	return (unsigned)reason < SLUICE_REASONS ? texts[reason] : "unknown";
+	return (unsigned)reason < SLUICE_REASONS && texts[reason] ? texts[reason] : "unknown";
 }

@@ -92,13 +92,12 @@ enum sluice_reason {
 	SLUICE_REASON_SHUTDOWN,
 	/* SEND_FAILED */
 	SLUICE_REASON_NO_SESSION,
-	SLUICE_REASON_TOO_LARGE,   /* above the MTU; arg tells the largest payload */
-	SLUICE_REASON_NO_ROUTE,    /* no layer-2 address learnt yet */
-	SLUICE_REASON_UNVERIFIED,  /* peer moved and has not answered: 3x its bytes are spent (RFC 9146 6) */
-	SLUICE_REASON_PORT_FULL,   /* the port took no more packets */
-	SLUICE_REASON_BAD_MESSAGE, /* malformed downlink message */
-	/* SESSION_DOWN again: the numbers above stay what they are */
-	SLUICE_REASON_REVOKED, /* its certificate, or one above it, was revoked or is no anchor now */
+	SLUICE_REASON_TOO_LARGE,  /* above the MTU; arg tells the largest payload */
+	SLUICE_REASON_NO_ROUTE,   /* no layer-2 address learnt yet */
+	SLUICE_REASON_UNVERIFIED, /* peer moved and has not answered: 3x its bytes are spent (RFC 9146 6) */
+	SLUICE_REASON_PORT_FULL,  /* the port took no more packets */
+	/* SESSION_DOWN again: the numbers above stay what they are, and 17 is not used */
+	SLUICE_REASON_REVOKED = 18, /* its certificate, or one above it, was revoked or is no anchor now */
 	SLUICE_REASONS
 };
 

@@ -120,6 +120,9 @@ static void messages_arrive_as_sent(void **state)
 	m = receive_one(f->app);
 	assert_int_equal(m.type, SLUICE_SESSION_DOWN);
 	assert_string_equal(sluice_reason_text((enum sluice_reason)m.down->reason), "closed by the peer");
+	assert_string_equal(sluice_reason_text(SLUICE_REASON_REVOKED), "certificate revoked");
+	assert_string_equal(sluice_reason_text((enum sluice_reason)(SLUICE_REASON_REVOKED - 1)), "unknown");
+	assert_string_equal(sluice_reason_text(SLUICE_REASONS), "unknown");
 }
 
 static bool memory_holds(const struct uplink *u, const char *text)
