@@ -64,16 +64,24 @@ static void count_failure(struct worker *w, uint32_t slot)
 }
 
 /* As little as DATA may this take the room of events that must not get lost: a device can move with every
- * record, and DATA tell where it is as well. */
-static void tell_moved(struct worker *w, struct sluice_ref ref, const struct peer_address *peer)
+ * record. While there is no room it is told again with the next record, before the application gets another
+ * message that came from there; whoever attaches later learns the address from SESSION_UP. */
+static void tell_moved(struct worker *w, uint32_t slot)
 {
-	struct sluice_peer_moved *moved =
-		spsc_reserve_leaving(&w->uplink->up, SLUICE_PEER_MOVED, sizeof(*moved), UPLINK_EVENT_RESERVE);
+	struct session_tx *tx = session_tx(w->sessions, slot);
+	struct sluice_peer_moved *moved;
 
-	if (!moved)
+	tx->moved_untold = 0;
+	if (!w->uplink || tx->announced != w->attach)
 		return;
-	*moved = (struct sluice_peer_moved){.ref = ref, .peer.port = peer->port};
-	memcpy(moved->peer.ip, peer->ip, sizeof(moved->peer.ip));
+	moved = spsc_reserve_leaving(&w->uplink->up, SLUICE_PEER_MOVED, sizeof(*moved), UPLINK_EVENT_RESERVE);
+	if (!moved) {
+		tx->moved_untold = 1;
+		return;
+	}
+	*moved = (struct sluice_peer_moved){.ref = session_ref(w->sessions, slot),
+					    .peer.port = tx->path.peer.port};
+	memcpy(moved->peer.ip, tx->path.peer.ip, sizeof(moved->peer.ip));
 	w->uplink_dirty = true;
 }
 
@@ -84,8 +92,11 @@ static void follow_path(struct worker *w, uint32_t slot, const struct datagram *
 	struct session_tx *tx = session_tx(w->sessions, slot);
 	struct mail_moved mail;
 
-	if (likely(memcmp(&tx->path, &d->path, sizeof(d->path)) == 0))
+	if (likely(memcmp(&tx->path, &d->path, sizeof(d->path)) == 0)) {
+		if (unlikely(tx->moved_untold))
+			tell_moved(w, slot);
 		return;
+	}
 	if (memcmp(&tx->path.peer, &d->path.peer, sizeof(d->path.peer)) == 0) {
 		tx->path = d->path; /* another router, the same peer */
 		return;
@@ -95,10 +106,9 @@ static void follow_path(struct worker *w, uint32_t slot, const struct datagram *
 	tx->unverified_in = 0;
 	tx->unverified_out = 0;
 	counter_add(&w->counters->sessions_moved, 1);
+	tell_moved(w, slot);
 	mail.ref = session_ref(w->sessions, slot);
 	mail.path = d->path;
-	if (w->uplink && tx->announced == w->attach)
-		tell_moved(w, mail.ref, &d->path.peer);
 	mail_to_control(w, MAIL_PEER_MOVED, &mail, sizeof(mail), NULL, 0);
 }
 

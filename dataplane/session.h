@@ -46,10 +46,11 @@ struct session_tx {
 	/* First line: with session_rx all that opening needs, and sealing unless the peer has a CID. */
 	struct aead_key key; /* or big */
 	uint32_t big;
-	uint64_t epoch_seq_next; /* epoch << 48 | sequence number of the next record */
-	struct path path;        /* of the newest authenticated record */
-	uint8_t unverified;      /* peer moved and has not answered from there: RFC 9146 6 */
-	uint8_t cid_len;         /* 0: plain records towards the peer */
+	uint64_t epoch_seq_next;  /* epoch << 48 | sequence number of the next record */
+	struct path path;         /* of the newest authenticated record */
+	uint8_t unverified : 1;   /* peer moved and has not answered from there: RFC 9146 6 */
+	uint8_t moved_untold : 1; /* and the application, whose ring was full, has yet to learn it */
+	uint8_t cid_len;          /* 0: plain records towards the peer */
 	/* Attach count of the uplink that got SESSION_UP; 0: none. Who takes the table over goes on counting
 	 * where the other one ended. */
 	uint32_t announced;

@@ -258,6 +258,46 @@ static void i04_the_newest_record_moves_the_address(void **state)
 	assert_memory_equal(&session_tx(f->rig.worker->sessions, slot)->path, &elsewhere, sizeof(elsewhere));
 }
 
+/* An application that does not keep up learns of it late, once, and before anything else from there. */
+static void i05_a_move_is_told_when_there_is_room(void **state)
+{
+	struct fixture *f = *state;
+	const struct sluice_peer_moved filler = {0};
+	struct rig_record r = data_record(3, 10);
+	uint8_t cid[CID_LEN];
+	struct path elsewhere;
+	struct sluice_message m;
+	unsigned moves = 0;
+
+	rig_path(99, &elsewhere);
+	session_cid(f->rig.worker->sessions, rig_install(&f->rig, 3, true), cid);
+	r.cid = cid;
+	while (uplink_event(f->rig.uplink, SLUICE_PEER_MOVED, &filler, sizeof(filler)))
+		;
+	uplink_publish(f->rig.uplink);
+	r.from = &elsewhere;
+	send_one(f, r);
+	expect_mail(f, MAIL_PEER_MOVED);
+	r.epoch_seq = EPOCH_1 | 11;
+	send_one(f, r); /* there is no room yet */
+	while (sluice_receive(f->app, &m, 1) == 1) {
+		assert_int_equal(m.type, SLUICE_PEER_MOVED);
+		assert_memory_equal(m.moved, &filler, sizeof(filler));
+		moves++;
+	}
+	assert_true(moves > 0);
+	r.epoch_seq = EPOCH_1 | 12;
+	send_one(f, r);
+	m = expect(f, SLUICE_PEER_MOVED);
+	assert_memory_equal(m.moved->peer.ip, elsewhere.peer.ip, 16);
+	assert_int_equal(m.moved->peer.port, elsewhere.peer.port);
+	expect_data(f, 12);
+	r.epoch_seq = EPOCH_1 | 13;
+	send_one(f, r);
+	expect_data(f, 13);
+	assert_int_equal(counter_get(&f->rig.link.counters->sessions_moved), 1);
+}
+
 /* A device with a session cannot cut another off by forging its address: I04 with no good will. */
 static void i04_who_moves_takes_no_address_away(void **state)
 {
@@ -1094,6 +1134,7 @@ int main(void)
 		T(r10_r11_unknown_types_and_versions),
 		T(i04_who_moves_takes_no_address_away),
 		T(i04_the_newest_record_moves_the_address),
+		T(i05_a_move_is_told_when_there_is_room),
 		T(i05_an_unverified_address_gets_three_times_its_bytes),
 		T(answers_are_sealed_with_numbers_of_their_own),
 		T(r18_what_cannot_be_sent_is_told),
