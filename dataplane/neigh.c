@@ -64,7 +64,7 @@ static void turn_link(const struct local *local, uint8_t *frame, const uint8_t *
 static size_t answer_arp(const struct local *local, uint8_t *frame, size_t len, size_t room, size_t network)
 {
 	static const uint8_t request[8] = {0, 1, 8, 0, 6, 4, 0, ARP_REQUEST};
-	uint8_t *arp = frame + network;
+	uint8_t *arp = frame + network, asker[10];
 
 	if (len - network < ARP_LEN || memcmp(arp, request, sizeof(request)) != 0)
 		return 0;
@@ -74,7 +74,8 @@ static size_t answer_arp(const struct local *local, uint8_t *frame, size_t len, 
 		return 0;
 	turn_link(local, frame, arp + 8);
 	arp[7] = ARP_REPLY;
-	memcpy(arp + 18, arp + 8, 10); /* the asker's two addresses */
+	memcpy(asker, arp + 8, sizeof(asker)); /* its two addresses */
+	memcpy(arp + 18, asker, sizeof(asker));
 	memcpy(arp + 8, local->mac, 6);
 	memcpy(arp + 14, local->ipv4, 4);
 	return pad_frame(frame, network + ARP_LEN, room);
