@@ -198,7 +198,9 @@ static const struct config_option options[] = {
 		 "Without "
 		 "it: the one that each certificate names."},
 	{IN(tls, client_certificate), CHOICE(client_certificates, "none"),
-	 .help = "Whether devices that use a certificate suite are asked for theirs."},
+	 .help = "Whether devices that use a certificate suite are asked for theirs. One that offers both, a "
+		 "raw "
+		 "public key and an X.509 certificate of its own, is asked for the certificate."},
 	{IN(tls, registrees), CHOICE(registrees, "optional"),
 	 .help = "Whether a certificate of a device must have a registree in the credential store, under one "
 		 "of "
@@ -282,7 +284,9 @@ static const struct config_option options[] = {
 		 "needs a tunnel (stunnel). A name is resolved once, at start."},
 	{IN(credentials, redis_password_file), TEXT(4095, NULL), .check = check_secret_file,
 	 .example = "/etc/sluice/redis.password",
-	 .help = "File with the password of that server, one line; closed to other users."},
+	 .help = "File with the password of that server, one line; closed to other users. It is read anew "
+		 "before "
+		 "each connection when it has changed."},
 	{IN(credentials, redis_timeout_ms), NUMBER(10, 10000, "ms", "500"),
 	 .help = "A look-up without an answer by then fails, and its handshake is refused."},
 	{IN(credentials, redis_cache_s), NUMBER(1, 3600, "s", "5"),

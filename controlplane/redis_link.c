@@ -22,7 +22,7 @@ enum { STALLED_TIMEOUTS = 3, FAULT_MAX = 200 };
 #define PAUSE_MAX_NS 1000000000ULL
 
 struct redis_link {
-	const struct redis_server *server;
+	struct redis_server *server;
 	struct redis_link_user user;
 	redisAsyncContext *ac; /* NULL: away */
 	struct redis_trace trace;
@@ -178,10 +178,22 @@ static bool attach(struct redis_link *l)
 	return redisAsyncSetConnectCallback(l->ac, on_connect) == REDIS_OK;
 }
 
+static void renew_password(struct redis_link *l)
+{
+	char why[FAULT_MAX];
+	int ret = redis_server_renew_password(l->server, why, sizeof why);
+
+	if (ret < 0)
+		log_write(LOG_LEVEL_ERROR, "%s What was read before stays in use.", why);
+	else if (ret > 0)
+		log_write(LOG_LEVEL_INFO, "the password of Redis at %s has been read anew", l->server->text);
+}
+
 static void connect_now(struct redis_link *l)
 {
 	const struct redis_server *s = l->server;
 
+	renew_password(l);
 	l->outstanding = 0;
 	l->state = LINK_CONNECTING;
 	l->until_ns = l->now_ns + l->timeout_ns;
@@ -308,7 +320,7 @@ bool redis_link_send(struct redis_link *l, void (*reply)(redisAsyncContext *, vo
 	return true;
 }
 
-struct redis_link *redis_link_new(const struct redis_server *server, int epoll_fd, uint64_t timeout_ns,
+struct redis_link *redis_link_new(struct redis_server *server, int epoll_fd, uint64_t timeout_ns,
 				  const struct redis_link_user *user)
 {
 	struct redis_link *l = calloc(1, sizeof *l);

@@ -22,9 +22,9 @@ struct redis_link_user {
 	void *context;
 };
 
-/* server is borrowed. The connection is watched in epoll_fd with a NULL pointer as its data. NULL when out of
- * memory. */
-struct redis_link *redis_link_new(const struct redis_server *server, int epoll_fd, uint64_t timeout_ns,
+/* server is borrowed; its password is renewed before each connection. The connection is watched in epoll_fd
+ * with a NULL pointer as its data. NULL when out of memory. */
+struct redis_link *redis_link_new(struct redis_server *server, int epoll_fd, uint64_t timeout_ns,
 				  const struct redis_link_user *user);
 void redis_link_free(struct redis_link *l); /* lost() is not called. NULL is fine */
 

@@ -14,8 +14,9 @@
 /* Sealed once with the store's key, so that another key is noticed at once and not at the first row. */
 static const char seal_name[] = "sluice credential store in redis";
 
-static bool read_password(struct redis_server *s, const char *path, char *error, size_t error_len)
+static bool read_password(struct redis_server *s, char *error, size_t error_len)
 {
+	const char *path = s->password_file.path;
 	char bytes[REDIS_PASSWORD_MAX + 2], why[160] = "";
 	ssize_t got = secret_file_read(path, bytes, sizeof bytes, NULL, why, sizeof why);
 	bool good;
@@ -26,12 +27,25 @@ static bool read_password(struct redis_server *s, const char *path, char *error,
 		got--;
 	good = got > 0 && got <= REDIS_PASSWORD_MAX && !memchr(bytes, 0, (size_t)got) &&
 	       !memchr(bytes, '\n', (size_t)got);
-	if (good)
+	if (good) {
+		secret_wipe(s->password, sizeof s->password);
 		memcpy(s->password, bytes, (size_t)got);
-	else
+	} else {
 		snprintf(error, error_len, "The password file %s %s.", path, why);
+	}
 	secret_wipe(bytes, sizeof bytes);
 	return good;
+}
+
+int redis_server_renew_password(struct redis_server *s, char *error, size_t error_len)
+{
+	if (!s->password_file.path)
+		return 0;
+	(void)watched_look(&s->password_file);
+	if (!watched_has_changed(&s->password_file))
+		return 0;
+	watched_read(&s->password_file);
+	return read_password(s, error, error_len) ? 1 : -EINVAL;
 }
 
 static bool resolve(struct redis_server *s, const char *host, char *error, size_t error_len)
@@ -103,7 +117,12 @@ bool redis_server_parse(struct redis_server *s, const char *address, const char 
 	} else if (!parse_tcp(s, error, error_len)) {
 		return false;
 	}
-	return !password_file || read_password(s, password_file, error, error_len);
+	if (!password_file)
+		return true;
+	s->password_file.path = password_file;
+	(void)watched_look(&s->password_file);
+	watched_read(&s->password_file);
+	return read_password(s, error, error_len);
 }
 
 bool redis_number(const char *text, uint64_t *number)

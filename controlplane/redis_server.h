@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "controlplane/file_same.h"
 #include "controlplane/wrap.h"
 
 #define REDIS_META "sluice:meta"
@@ -28,6 +29,7 @@ struct redis_server {
 	char ip[64]; /* numeric; empty: unix_path */
 	int port;
 	char password[REDIS_PASSWORD_MAX + 1]; /* empty: none */
+	struct watched password_file;          /* its path is borrowed; NULL: none */
 };
 
 /* address: "host:port", "[IPv6]:port" or "unix:/path"; a name is resolved here, once. password_file: one
@@ -35,6 +37,9 @@ struct redis_server {
  * caller wipes the password. */
 bool redis_server_parse(struct redis_server *s, const char *address, const char *password_file, char *error,
 			size_t error_len);
+/* Before a connection is made: the password anew when its file has changed since it was read or tried. 1: it
+ * was read; 0: there is nothing new; -EINVAL with a complete sentence in error: the one from before stays. */
+int redis_server_renew_password(struct redis_server *s, char *error, size_t error_len);
 
 /* The fields of sluice:meta, as text; NULL: not there. */
 struct redis_meta {

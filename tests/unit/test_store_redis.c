@@ -425,6 +425,58 @@ static void test_password(void **state)
 	unlink(file);
 }
 
+static void write_password(const char *path, const char *text)
+{
+	char new[160];
+	FILE *f;
+
+	snprintf(new, sizeof new, "%s.new", path);
+	f = fopen(new, "w");
+	assert_true(f && fputs(text, f) > 0 && fchmod(fileno(f), 0600) == 0);
+	fclose(f);
+	assert_int_equal(rename(new, path), 0);
+}
+
+/* Until the store says that; every other connection is cut before. */
+static void expect_after_cut(redisContext *admin, struct redis_store *s, const char *line)
+{
+	const uint64_t end = now_ns() + 60000 * MS;
+
+	logged[0] = 0;
+	freeReplyObject(redisCommand(admin, "CLIENT KILL TYPE normal SKIPME yes"));
+	while (!strstr(logged, line) && now_ns() < end)
+		(void)turn(s);
+	if (!strstr(logged, line))
+		fail_msg("no \"%s\" in %s", line, logged);
+}
+
+/* One that changes is read for the next connection; what cannot be read leaves the one before. */
+static void test_password_changes(void **state)
+{
+	redisContext *admin = redisConnectUnix(server.socket); /* stays who it is */
+	struct redis_store *s;
+	char file[128];
+
+	put("dev", "key");
+	snprintf(file, sizeof file, "%s/password", directory);
+	write_password(file, "first\n");
+	freeReplyObject(redisCommand(admin, "CONFIG SET requirepass first"));
+	s = open_store(NULL, file);
+	expect_key(s, "dev", "key");
+	write_password(file, "two\nlines\n");
+	expect_after_cut(admin, s, "password must hold one line, the password. What was read before stays");
+	expect_key_soon(s, "dev", "key");
+	freeReplyObject(redisCommand(admin, "CONFIG SET requirepass second"));
+	expect_after_cut(admin, s, "WRONGPASS");
+	write_password(file, "second\n");
+	expect_after_cut(admin, s, "has been read anew");
+	assert_null(strstr(logged, "second"));
+	expect_key_soon(s, "dev", "key");
+	redis_store_close(s);
+	redisFree(admin);
+	unlink(file);
+}
+
 /* ---- what goes wrong */
 
 static void test_not_there(void **state)
@@ -633,6 +685,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_known_is_not_quicker, start, stop),
 		cmocka_unit_test_setup_teardown(test_wrapped, start, stop),
 		cmocka_unit_test_setup_teardown(test_password, start, stop),
+		cmocka_unit_test_setup_teardown(test_password_changes, start, stop),
 		cmocka_unit_test_setup_teardown(test_not_there, start, stop),
 		cmocka_unit_test_setup_teardown(test_restarts, start, stop),
 		cmocka_unit_test_setup_teardown(test_broken_connection, start, stop),
