@@ -47,17 +47,17 @@ class PreSharedKeys(store.Case):
 
     def takes(self, identity, key):
         try:
-            self.connected(identity, key).close()
+            self.connected(identity, key, timeout=4.0).close()
         except dtls.HandshakeError:
             return False
         return True
 
     def assertTakes(self, identity, key):
-        self.assertTrue(self.wait_until(lambda: self.takes(identity, key), 30), self.lab.gateway.output())
+        self.assertTrue(self.wait_until(lambda: self.takes(identity, key)), self.lab.gateway.output())
 
     def assertEnds(self, client):
         with self.assertRaises(dtls.HandshakeError) as caught:
-            client.receive(30.0)
+            client.receive()
         self.assertEqual(caught.exception.alert, "close_notify")
 
     def test_A07_one_more_one_gone_and_another_key(self):
@@ -67,8 +67,8 @@ class PreSharedKeys(store.Case):
             self.assertEnds(changer)
         for identity, key in (("newcomer", KEY), ("changer", OTHER_KEY)):
             self.assertTakes(identity, key)
-        self.assertRefused(lambda: self.connected("leaver", KEY).close())
-        self.assertRefused(lambda: self.connected("changer", KEY).close())
+        self.assertRefused(lambda: self.connected("leaver", KEY, timeout=4.0).close())
+        self.assertRefused(lambda: self.connected("changer", KEY, timeout=4.0).close())
         self.assertLogged("5 pre-shared keys from ")
         self.assertEqual(self.admin.get("/status")[1]["psk_file_keys"], len(lab.PSKS) + 2)
 
@@ -78,23 +78,23 @@ class PreSharedKeys(store.Case):
                            (lambda: os.remove(self.lab.psk_path), "cannot be read: No such file")):
             with self.connected("leaver", KEY) as leaver:
                 spoil()
-                self.assertTrue(self.wait_until(lambda: why in self.status().get("psk_file_fault", ""), 30),
+                self.assertTrue(self.wait_until(lambda: why in self.status().get("psk_file_fault", "")),
                                 self.lab.gateway.output())
                 self.assertEqual(self.metric("sluice_psk_file_fault"), 1)
                 self.assertTrue(self.takes("changer", KEY))
                 self.assertWorks(leaver)
             self.put({"leaver": KEY, "changer": KEY})
-            self.assertTrue(self.wait_until(lambda: "psk_file_fault" not in self.status(), 30),
+            self.assertTrue(self.wait_until(lambda: "psk_file_fault" not in self.status()),
                             self.lab.gateway.output())
             self.assertEqual(self.metric("sluice_psk_file_fault"), 0)
 
     def test_SIGHUP_reads_it_too(self):
         before = self.metric("sluice_psk_file_renewals_total", outcome="refused")
         self.put({}, "leaver:abc\n")
-        self.assertTrue(self.wait_until(lambda: "psk_file_fault" in self.status(), 30))
+        self.assertTrue(self.wait_until(lambda: "psk_file_fault" in self.status()))
         os.kill(self.lab.gateway.pid, signal.SIGHUP)  # what has not changed is tried again, and told again
         self.assertTrue(self.wait_until(
-            lambda: self.metric("sluice_psk_file_renewals_total", outcome="refused") >= before + 2, 30))
+            lambda: self.metric("sluice_psk_file_renewals_total", outcome="refused") >= before + 2))
 
     def status(self):
         return self.admin.get("/status")[1]
