@@ -153,7 +153,7 @@ static enum hello_verdict message_read(const struct record *record, struct clien
 		return HELLO_MALFORMED;
 	if (type != HANDSHAKE_CLIENT_HELLO || offset != 0)
 		return HELLO_NOT;
-	if (length > HELLO_MAX || fragment_len > length || fragment_len != r.left)
+	if (fragment_len > length || fragment_len != r.left)
 		return HELLO_MALFORMED;
 	hello->fragmented = fragment_len < length;
 	if (!hello_read(hello, &r))

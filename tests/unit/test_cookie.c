@@ -405,6 +405,11 @@ static void contradicting_lengths(void **state)
 	assert_int_equal(check_record(&h, body, whole, whole, whole), HELLO_ANSWER);
 	assert_int_equal(check_record(&h, body, whole, whole, whole + 1),
 			 HELLO_MALFORMED); /* something behind it */
+	hello_random_extensions(&h);
+	whole = (uint32_t)hello_body(&h, body);
+	body[whole] = 0; /* inside the message, behind its extensions */
+	assert_int_equal(check_record(&h, body, whole, whole, whole), HELLO_ANSWER);
+	assert_int_equal(check_record(&h, body, whole + 1, whole + 1, whole + 1), HELLO_MALFORMED);
 	assert_int_equal(check_record(&h, body, whole, whole + 1, whole), HELLO_MALFORMED);
 	assert_int_equal(check_record(&h, body, whole - 1, whole, whole), HELLO_MALFORMED);
 	assert_int_equal(check_record(&h, body, whole, 0xffffff, whole), HELLO_MALFORMED);
