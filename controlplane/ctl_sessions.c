@@ -67,6 +67,18 @@ static void print_json(const json_t *json)
 	putchar('\n');
 }
 
+/* What an answer lists: a line of JSON each when that is asked for. */
+static void print_each(const json_t *list, const struct ctl_arguments *a,
+		       void (*print)(const json_t *one, const struct ctl_arguments *a))
+{
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		if (a->options[CTL_JSON] != NULL)
+			print_json(json_array_get(list, i));
+		else
+			print(json_array_get(list, i), a);
+	}
+}
+
 static void print_named(const json_t *name)
 {
 	if (json_string_length(name) > 0)
@@ -202,8 +214,9 @@ static void print_counter(const json_t *family, const json_t *sample, const char
 	printf(" %14" JSON_INTEGER_FORMAT "  %s\n", value, help != NULL ? help : "");
 }
 
-static void print_family(const json_t *family, bool all)
+static void print_family(const json_t *family, const struct ctl_arguments *a)
 {
+	bool all = a->options[CTL_ALL] != NULL;
 	const json_t *samples = json_object_get(family, "samples");
 	const json_t *first = json_array_get(samples, 0);
 	const char *label = label_of(first);
@@ -229,17 +242,10 @@ int ctl_counters(const struct ctl_command *command, const struct ctl_arguments *
 {
 	unsigned status;
 	json_t *json = gateway_json(a, "GET", "/counters", 0, &status);
-	const json_t *families;
 
 	if (json == NULL)
 		return CTL_FAILED;
-	families = json_object_get(json, "families");
-	for (size_t i = 0; i < json_array_size(families); i++) {
-		if (a->options[CTL_JSON] != NULL)
-			print_json(json_array_get(families, i));
-		else
-			print_family(json_array_get(families, i), a->options[CTL_ALL] != NULL);
-	}
+	print_each(json_object_get(json, "families"), a, print_family);
 	json_decref(json);
 	return CTL_OK;
 }
@@ -512,7 +518,7 @@ int ctl_identity(const struct ctl_command *command, const struct ctl_arguments *
 	return ask_gateway(a);
 }
 
-static void print_attempt(const json_t *attempt)
+static void print_attempt(const json_t *attempt, const struct ctl_arguments *a)
 {
 	bool established = strcmp(json_string_value(json_object_get(attempt, "outcome")), "established") == 0;
 
@@ -553,12 +559,7 @@ int ctl_why(const struct ctl_command *command, const struct ctl_arguments *a)
 	if (json == NULL)
 		return CTL_FAILED;
 	attempts = json_object_get(json, "attempts");
-	for (size_t i = 0; i < json_array_size(attempts); i++) {
-		if (a->options[CTL_JSON] != NULL)
-			print_json(json_array_get(attempts, i));
-		else
-			print_attempt(json_array_get(attempts, i));
-	}
+	print_each(attempts, a, print_attempt);
 	status = json_array_size(attempts) > 0 ? CTL_OK : CTL_FAILED;
 	if (status == CTL_FAILED)
 		(void)ctl_fail("The gateway remembers no handshake of it. A device that does not repeat its "
