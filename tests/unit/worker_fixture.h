@@ -215,7 +215,8 @@ static inline size_t make_hello(uint8_t *out, uint8_t random, const uint8_t *coo
 	p += 32;
 	*p++ = 0; /* session_id */
 	*p++ = cookie_len;
-	memcpy(p, cookie, cookie_len);
+	if (cookie_len > 0)
+		memcpy(p, cookie, cookie_len);
 	p += cookie_len;
 	memcpy(p, (uint8_t[]){0, 2, 0xc0, 0xa8, 1, 0}, 6);
 	p += 6;
