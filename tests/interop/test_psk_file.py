@@ -81,7 +81,7 @@ class PreSharedKeys(store.Case):
                 self.assertTrue(self.wait_until(lambda: why in self.status().get("psk_file_fault", "")),
                                 self.lab.gateway.output())
                 self.assertEqual(self.metric("sluice_psk_file_fault"), 1)
-                self.assertTrue(self.takes("changer", KEY))
+                self.assertTakes("changer", KEY)
                 self.assertWorks(leaver)
             self.put({"leaver": KEY, "changer": KEY})
             self.assertTrue(self.wait_until(lambda: "psk_file_fault" not in self.status()),
