@@ -10,17 +10,6 @@
 
 enum { ARGUMENTS_MAX = 64, CORES_LEN = 1024 };
 
-static bool places_cores(const struct config *c)
-{
-	for (unsigned i = 0; i < c->port.eal_count; i++) {
-		const char *a = c->port.eal[i];
-
-		if (strcmp(a, "-l") == 0 || strcmp(a, "-c") == 0 || strncmp(a, "--lcores", 8) == 0)
-			return true;
-	}
-	return false;
-}
-
 /* "0@(0,1),1@1,2@0": lcore 0 is the main thread's, on every CPU; lcore i is worker i - 1's. */
 static int choose_cores(const struct config *c, char *out, size_t out_len)
 {
@@ -63,7 +52,7 @@ int eal_start(const struct config *config, const char *program, char *error, siz
 	if (config->workers.cores) {
 		arguments[n++] = (char *)(uintptr_t) "--lcores";
 		arguments[n++] = config->workers.cores;
-	} else if (!places_cores(config)) {
+	} else {
 		err = choose_cores(config, cores, sizeof(cores));
 		if (err) {
 			snprintf(error, error_len, "no CPU to place %u workers on: %s", config->workers.count,
@@ -88,10 +77,10 @@ int eal_start(const struct config *config, const char *program, char *error, siz
 	}
 	if (rte_lcore_count() < config->workers.count + 1) {
 		snprintf(error, error_len,
-			 "%u workers need %u lcores (one is the main thread's), and %s has %u: lower "
-			 "workers.count, or leave the choice of cores to the gateway",
-			 config->workers.count, config->workers.count + 1,
-			 config->workers.cores ? "workers.cores" : "port.eal", rte_lcore_count());
+			 "%u workers need %u lcores (one is the main thread's), and workers.cores has %u: "
+			 "lower "
+			 "workers.count, or leave workers.cores out",
+			 config->workers.count, config->workers.count + 1, rte_lcore_count());
 		return -EINVAL;
 	}
 	return 0;
