@@ -73,11 +73,18 @@ static void announce(struct worker *w, const struct sluice_session_up *up, uint3
 {
 	uint32_t slot = session_by_ref(w->sessions, up->ref);
 	struct mail_session mail = {.ref = up->ref};
+	struct session_tx *tx;
 
-	if (slot == SESSION_NONE || !w->uplink || session_tx(w->sessions, slot)->announced == w->attach)
+	if (slot == SESSION_NONE || !w->uplink)
+		return;
+	tx = session_tx(w->sessions, slot);
+	if (tx->announced == w->attach)
 		return;
 	if (uplink_event(w->uplink, SLUICE_SESSION_UP, up, up_len)) {
-		session_tx(w->sessions, slot)->announced = w->attach;
+		tx->announced = w->attach;
+		/* it may have moved since control wrote this, which need not have heard of it */
+		tx->moved_untold = memcmp(up->peer.ip, tx->path.peer.ip, sizeof(up->peer.ip)) != 0 ||
+				   up->peer.port != tx->path.peer.port;
 		w->uplink_dirty = true;
 	} else {
 		mail_to_control(w, MAIL_NOT_ANNOUNCED, &mail, sizeof(mail), NULL, 0);

@@ -64,8 +64,7 @@ static void count_failure(struct worker *w, uint32_t slot)
 }
 
 /* As little as DATA may this take the room of events that must not get lost: a device can move with every
- * record. While there is no room it is told again with the next record, before the application gets another
- * message that came from there; whoever attaches later learns the address from SESSION_UP. */
+ * record. While there is no room it is told again before the session's next DATA, which waits for it. */
 static void tell_moved(struct worker *w, uint32_t slot)
 {
 	struct session_tx *tx = session_tx(w->sessions, slot);
@@ -92,11 +91,8 @@ static void follow_path(struct worker *w, uint32_t slot, const struct datagram *
 	struct session_tx *tx = session_tx(w->sessions, slot);
 	struct mail_moved mail;
 
-	if (likely(memcmp(&tx->path, &d->path, sizeof(d->path)) == 0)) {
-		if (unlikely(tx->moved_untold))
-			tell_moved(w, slot);
+	if (likely(memcmp(&tx->path, &d->path, sizeof(d->path)) == 0))
 		return;
-	}
 	if (memcmp(&tx->path.peer, &d->path.peer, sizeof(d->path.peer)) == 0) {
 		tx->path = d->path; /* another router, the same peer */
 		return;
@@ -152,6 +148,10 @@ static enum record_verdict deliver_data(struct worker *w, const struct inbound *
 		return RECORD_DROP_NO_CONSUMER;
 	if (unlikely(tx->announced != w->attach))
 		return RECORD_DROP_RING_FULL; /* its SESSION_UP did not fit yet */
+	if (unlikely(tx->moved_untold))
+		tell_moved(w, in->slot);
+	if (unlikely(tx->moved_untold))
+		return RECORD_DROP_RING_FULL; /* nor did its PEER_MOVED */
 	data = uplink_data_reserve(w->uplink, op->payload_len);
 	if (unlikely(!data))
 		return RECORD_DROP_RING_FULL;

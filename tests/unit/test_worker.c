@@ -286,11 +286,14 @@ static void i05_a_move_is_told_when_there_is_room(void **state)
 		moves++;
 	}
 	assert_true(moves > 0);
-	r.epoch_seq = EPOCH_1 | 12;
+	r.epoch_seq = EPOCH_1 | 9; /* an older one, too */
 	send_one(f, r);
 	m = expect(f, SLUICE_PEER_MOVED);
 	assert_memory_equal(m.moved->peer.ip, elsewhere.peer.ip, 16);
 	assert_int_equal(m.moved->peer.port, elsewhere.peer.port);
+	expect_data(f, 9);
+	r.epoch_seq = EPOCH_1 | 12;
+	send_one(f, r);
 	expect_data(f, 12);
 	r.epoch_seq = EPOCH_1 | 13;
 	send_one(f, r);
@@ -579,6 +582,7 @@ static void no_application_then_a_new_one(void **state)
 	struct mail_uplink none = {.uplink = NULL, .attach = 1};
 	struct sluice_session_up up = {.ref = session_ref(f->rig.worker->sessions, slot), .again = 1};
 
+	name_peer(&up, &session_tx(f->rig.worker->sessions, slot)->path);
 	post(f, MAIL_UPLINK, &none, sizeof(none), NULL, 0);
 	expect_mail(f, MAIL_UPLINK_RETURNED);
 	send_one(f, data_record(3, 1));
@@ -592,6 +596,34 @@ static void no_application_then_a_new_one(void **state)
 	assert_int_equal(expect(f, SLUICE_SESSION_UP).up->again, 1);
 	expect_data(f, 3);
 	expect_nothing(f);
+}
+
+/* The control thread may know an older address than the worker when it announces a session. */
+static void i05_an_announcement_from_before_a_move(void **state)
+{
+	struct fixture *f = *state;
+	struct rig_record r = data_record(3, 1);
+	uint32_t slot = rig_install(&f->rig, 3, true);
+	struct path before = session_tx(f->rig.worker->sessions, slot)->path, elsewhere;
+	struct sluice_session_up up = {
+		.ref = session_ref(f->rig.worker->sessions, slot), .again = 1, .peer.port = before.peer.port};
+	uint8_t cid[CID_LEN];
+	struct sluice_message m;
+
+	name_peer(&up, &before);
+	rig_path(99, &elsewhere);
+	session_cid(f->rig.worker->sessions, slot, cid);
+	r.cid = cid;
+	attach(f, 2);
+	r.from = &elsewhere;
+	send_one(f, r);
+	post(f, MAIL_ANNOUNCE, &up, sizeof(up), NULL, 0);
+	r.epoch_seq = EPOCH_1 | 2;
+	send_one(f, r);
+	assert_memory_equal(expect(f, SLUICE_SESSION_UP).up->peer.ip, before.peer.ip, 16);
+	m = expect(f, SLUICE_PEER_MOVED);
+	assert_memory_equal(m.moved->peer.ip, elsewhere.peer.ip, 16);
+	expect_data(f, 2);
 }
 
 /* An application that writes an impossible index is reported once, and the devices notice nothing. */
@@ -1135,6 +1167,7 @@ int main(void)
 		T(i04_who_moves_takes_no_address_away),
 		T(i04_the_newest_record_moves_the_address),
 		T(i05_a_move_is_told_when_there_is_room),
+		T(i05_an_announcement_from_before_a_move),
 		T(i05_an_unverified_address_gets_three_times_its_bytes),
 		T(answers_are_sealed_with_numbers_of_their_own),
 		T(r18_what_cannot_be_sent_is_told),

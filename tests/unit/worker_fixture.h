@@ -268,6 +268,13 @@ static inline struct sluice_ref start_handshake(struct fixture *f, const struct 
 	return mail->ref;
 }
 
+/* As control knows it. */
+static inline void name_peer(struct sluice_session_up *up, const struct path *path)
+{
+	memcpy(up->peer.ip, path->peer.ip, sizeof(up->peer.ip));
+	up->peer.port = path->peer.port;
+}
+
 static inline void finish_handshake(struct fixture *f, struct sluice_ref ref, uint32_t device)
 {
 	struct mail_install mail = {.session = {.ref = ref,
@@ -279,6 +286,7 @@ static inline void finish_handshake(struct fixture *f, struct sluice_ref ref, ui
 	struct sluice_session_up up = {.ref = ref, .suite = 0xc0a8};
 
 	rig_path(device, &mail.session.path);
+	name_peer(&up, &mail.session.path);
 	rig_key(device, &mail.session.rx_key.aead);
 	rig_key(device, &mail.session.tx_key.aead);
 	post(f, MAIL_INSTALL, &mail, sizeof(mail), &up, sizeof(up));
