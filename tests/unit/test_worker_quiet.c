@@ -115,6 +115,8 @@ static void a_turn_neither_allocates_nor_calls_the_kernel(void **state)
 	set_up();
 	prepare();
 	status = child_end(do_turns);
+	sluice_detach(app);
+	rig_close(&rig);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
 		skip();
 	assert_true(WIFEXITED(status));
