@@ -27,7 +27,7 @@ struct staple {
 	OCSP_CERTID *id;
 	X509 *issuer;
 	char place[PLACE_MAX];
-	bool failing; /* and the log has it; of the errand's thread */
+	enum ocsp_status told; /* in the log; of the errand's thread */
 	pthread_mutex_t lock;
 	/* behind the lock */
 	uint8_t *der;
@@ -52,17 +52,17 @@ static void keep(struct staple *s, struct ocsp_answer *a)
 
 static void log_answer(struct staple *s, const struct ocsp_answer *a)
 {
-	bool good = a->status == OCSP_GOOD;
-
-	if (good && s->failing)
+	if (a->status == s->told)
+		return;
+	if (a->status == OCSP_GOOD)
 		log_write(LOG_LEVEL_INFO, "%socsp_stapling: the responder answers again", s->place);
-	else if (!good && !s->failing)
+	else
 		log_write(LOG_LEVEL_ERROR, "%socsp_stapling: %s says nothing good of our certificate: %s",
 			  s->place, s->url,
 			  a->status == OCSP_REVOKED   ? "it has been revoked"
 			  : a->status == OCSP_UNKNOWN ? "it does not know it"
 						      : a->why);
-	s->failing = !good;
+	s->told = a->status;
 }
 
 /* Anew after half of the time that is left, so that a responder may be away for a while. */
