@@ -215,6 +215,25 @@ static void use(X509_CRL *one, X509_CRL *two, bool expired_too)
 		fail_msg("%s", error);
 }
 
+/* Takes it. */
+static void expect_useless(X509_CRL *list, const char *words)
+{
+	char name[96], *files[] = {name}, error[512] = "";
+
+	lists_free(lists);
+	trust_free(trust);
+	snprintf(name, sizeof name, "%s", path("one"));
+	crl_write(name, list, 0);
+	X509_CRL_free(list);
+	trust = trust_new(path("anchors"), error, sizeof error);
+	if (!trust)
+		fail_msg("%s", error);
+	lists = lists_new(trust, errands, files, 1, false, "tls.", error, sizeof error);
+	assert_null(lists);
+	if (!strstr(error, words))
+		fail_msg("\"%s\" instead of \"%s\"", error, words);
+}
+
 /* ---- who comes */
 
 static bool comes_in(const struct subject *const *chain, size_t count, struct refusal *refusal)
@@ -548,6 +567,46 @@ static void test_kinds_of_keys(void **state)
 	expect_signed_by("ED25519");
 }
 
+/* Its key is of a kind that nobody knows: the last arc of id-ecPublicKey is another one (RFC 5480 2.1.1). */
+static struct subject of_an_unknown_kind(const char *name)
+{
+	static const uint8_t known[] = {0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01};
+	struct subject s = authority(name, NULL, ROOT_SERIAL);
+	uint8_t *der = NULL, *kind;
+	int len = i2d_X509(s.certificate, &der);
+	const uint8_t *at = der;
+
+	assert_true(len > 0);
+	kind = memmem(der, (size_t)len, known, sizeof known);
+	assert_non_null(kind);
+	kind[sizeof known - 1] = 0x7f;
+	X509_free(s.certificate);
+	s.certificate = d2i_X509(NULL, &at, len);
+	assert_non_null(s.certificate);
+	assert_null(X509_get0_pubkey(s.certificate));
+	OPENSSL_free(der);
+	return s;
+}
+
+/* Nothing is signed with it, and it is in nobody's way. */
+static void test_an_anchor_of_an_unknown_kind(void **state)
+{
+	struct subject strange = of_an_unknown_kind("Root");
+
+	for (int i = 0; i < 2; i++) {
+		subject_write(path("anchors"),
+			      (const struct subject *[]){i ? &root : &strange, i ? &strange : &root}, 2);
+		use(list_by(&root, DEVICE), list_by(&ca, OTHER), false);
+		expect_revoked(&direct, "the client's certificate has been revoked");
+		expect_revoked(&other, "the client's certificate has been revoked");
+		expect_good(&device);
+	}
+	subject_write(path("anchors"), (const struct subject *[]){&strange}, 1);
+	expect_useless(list_by(&root, DEVICE), "the list of CN=Root is not signed with its key");
+	subject_write(path("anchors"), (const struct subject *[]){&root}, 1);
+	subject_free(&strange);
+}
+
 /* Numbers of all lengths, in no order. */
 static void test_long_lists(void **state)
 {
@@ -749,6 +808,7 @@ int main(void)
 		cmocka_unit_test(test_what_is_not_understood),
 		cmocka_unit_test(test_reasons),
 		cmocka_unit_test(test_kinds_of_keys),
+		cmocka_unit_test(test_an_anchor_of_an_unknown_kind),
 		cmocka_unit_test(test_long_lists),
 		cmocka_unit_test(test_two_entries_of_one_certificate),
 		cmocka_unit_test(test_verified_once),
