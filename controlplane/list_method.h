@@ -13,7 +13,7 @@
 
 #include <openssl/x509.h>
 
-enum { LIST_KEYS_MAX = 8 }; /* of one list; the one asked about longest ago goes first */
+enum { LIST_KEYS_MAX = 8 }; /* of one list; the one kept longest goes first */
 
 /* Once per process, while no other thread reads lists: from now on they are asked so. The lists themselves:
  * any thread. False when out of memory. */
