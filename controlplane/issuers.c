@@ -245,7 +245,16 @@ static bool is_same(const struct judgement *a, const struct judgement *b)
 
 /* ---- anchors */
 
-/* RFC 5280 6.1.1 d: a name and a key. Another certificate of them is the same anchor. */
+/* RFC 5280 6.1.1 d: a name and a key. Two keys that cannot be read are not the same. */
+static bool is_same_authority(X509 *one, X509 *other)
+{
+	EVP_PKEY *key = X509_get0_pubkey(one);
+
+	return X509_NAME_cmp(X509_get_subject_name(one), X509_get_subject_name(other)) == 0 && key &&
+	       EVP_PKEY_eq(key, X509_get0_pubkey(other)) == 1;
+}
+
+/* Another certificate of it is the same anchor. */
 static bool is_anchor(X509_STORE *anchors, X509 *certificate)
 {
 	STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(anchors);
@@ -253,9 +262,7 @@ static bool is_anchor(X509_STORE *anchors, X509 *certificate)
 	for (int i = 0; i < sk_X509_OBJECT_num(objects); i++) {
 		X509 *anchor = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(objects, i));
 
-		if (anchor &&
-		    X509_NAME_cmp(X509_get_subject_name(anchor), X509_get_subject_name(certificate)) == 0 &&
-		    EVP_PKEY_eq(X509_get0_pubkey(anchor), X509_get0_pubkey(certificate)) == 1)
+		if (anchor && is_same_authority(anchor, certificate))
 			return true;
 	}
 	return false;
@@ -399,6 +406,15 @@ void issuer_release(struct issuer *i)
 	pthread_mutex_lock(&is->lock);
 	release(i);
 	pthread_mutex_unlock(&is->lock);
+}
+
+/* Without the lock: what it looks at does not change while they are held. */
+bool issuer_is_same(const struct issuer *a, const struct issuer *b)
+{
+	bool same = a == b || (a->of == b->of && is_same_authority(a->certificate, b->certificate));
+
+	ERR_clear_error();
+	return same;
 }
 
 bool issuer_has_revoked(const struct issuer *i, uint64_t serial)

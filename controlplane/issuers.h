@@ -2,7 +2,8 @@
  * 5) say about these CAs and about what they issued: so a list that comes later finds the sessions that it
  * ends. So does a change of the tenant's trust anchors those that came in under one that is gone. A session
  * keeps the CA that issued its certificate, which keeps the one above it up to the anchor, and 64 bits of a
- * hash of its serial number. Of a CA there is one struct for each way to the anchor.
+ * hash of its serial number. Of a CA there is one struct for each of its certificates and each way to the
+ * anchor.
  *
  *   control thread     takes and gives back issuers, asks what the lists say
  *   lists.c's thread   judges all issuers anew when a list or an issuer is new
@@ -46,6 +47,10 @@ uint64_t issuer_serial(const struct asn1_string_st *serial);
 struct issuer *issuers_take(struct issuers *is, const struct stack_st_X509 *path, bool *full);
 struct issuer *issuer_hold(struct issuer *i); /* once more; returns it */
 void issuer_release(struct issuer *i);        /* once less. NULL is fine */
+
+/* Of one tenant, are they the same CA, that is a name and a key, whatever certificates of it they came with?
+ * So does OCSP know an issuer (RFC 6960 4.1.1). Both are held. */
+bool issuer_is_same(const struct issuer *a, const struct issuer *b);
 
 /* Has this certificate of it been revoked, or itself, or a CA above it? Or is its anchor gone? */
 bool issuer_has_revoked(const struct issuer *i, uint64_t serial);

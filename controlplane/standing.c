@@ -117,7 +117,7 @@ struct standing *standings_of_certificate(const struct standings *ss, struct sta
 	LIST_FOREACH(c, chain_of_certificate(ss, certificate), alike)
 	{
 		if (c->certificate.serial == certificate.serial &&
-		    c->certificate.issuer == certificate.issuer)
+		    issuer_is_same(c->certificate.issuer, certificate.issuer))
 			return c->standing;
 	}
 	return NULL;

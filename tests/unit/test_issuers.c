@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include <openssl/ec.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/x509v3.h>
 
@@ -266,6 +268,91 @@ static void test_an_issuer_that_comes_later(void **state)
 	X509_CRL_free(list);
 }
 
+/* Another certificate of the CA for who has none of its keys: (r, n - s) is as good a signature as (r, s). */
+static struct subject with_its_other_signature(const struct subject *from)
+{
+	struct subject s = {.certificate = X509_dup(from->certificate), .key = from->key};
+	EC_GROUP *group = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);
+	const ASN1_BIT_STRING *bits;
+	const uint8_t *at;
+	uint8_t *der = NULL;
+	ECDSA_SIG *signature;
+	BIGNUM *n_s = BN_new();
+	int len;
+
+	X509_get0_signature(&bits, NULL, s.certificate);
+	at = ASN1_STRING_get0_data(bits);
+	signature = d2i_ECDSA_SIG(NULL, &at, ASN1_STRING_length(bits));
+	assert_true(signature && BN_sub(n_s, EC_GROUP_get0_order(group), ECDSA_SIG_get0_s(signature)));
+	assert_true(ECDSA_SIG_set0(signature, BN_dup(ECDSA_SIG_get0_r(signature)), n_s));
+	len = i2d_ECDSA_SIG(signature, &der);
+	assert_true(len > 0 && ASN1_STRING_set((ASN1_BIT_STRING *)(uintptr_t)bits, der, len));
+	OPENSSL_free(der);
+	ECDSA_SIG_free(signature);
+	EC_GROUP_free(group);
+	return s;
+}
+
+/* Not the same struct, both ways round. */
+static void expect_same(const struct held *a, const struct held *b, bool same)
+{
+	assert_ptr_not_equal(a->under, b->under);
+	assert_int_equal(issuer_is_same(a->under, b->under), same);
+	assert_int_equal(issuer_is_same(b->under, a->under), same);
+	assert_int_equal(ERR_peek_error(), 0);
+}
+
+/* RFC 6960 4.1.1: a CA is a name and a key. */
+static void test_other_certificates_of_a_ca(void **state)
+{
+	struct held h = come_in((const struct subject *[]){&device, &ca, &root}, 3), other_way;
+	struct subject flipped = with_its_other_signature(&ca);
+	struct subject namesake = subject_new(&(struct wanted){.common_name = "CA", .issuer = &root}, 1);
+	struct subject rsa =
+		subject_new(&(struct wanted){.common_name = "CA", .issuer = &root, .group = "RSA:2048"}, 1);
+	struct subject renamed = {.certificate = X509_dup(ca.certificate), .key = ca.key};
+	const struct subject *const same[] = {&ca_again, &flipped}, *const others[] = {&namesake, &rsa,
+										       &renamed};
+
+	assert_int_equal(X509_verify(flipped.certificate, root.key), 1);
+	assert_true(X509_set_subject_name(renamed.certificate, X509_get_subject_name(stranger.certificate)));
+	assert_true(X509_sign(renamed.certificate, root.key, EVP_sha256()));
+	assert_true(issuer_is_same(h.under, h.under));
+	for (size_t i = 0; i < sizeof same / sizeof same[0]; i++) {
+		other_way = come_in((const struct subject *[]){&device, same[i], &root}, 3);
+		expect_same(&h, &other_way, true);
+		issuer_release(other_way.under);
+	}
+	other_way = come_in((const struct subject *[]){&device, &ca}, 2); /* an anchor itself */
+	expect_same(&h, &other_way, true);
+	issuer_release(other_way.under);
+	for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+		other_way = come_in((const struct subject *[]){&device, others[i], &root}, 3);
+		expect_same(&h, &other_way, false);
+		issuer_release(other_way.under);
+	}
+	issuer_release(h.under);
+	X509_free(flipped.certificate);
+	X509_free(renamed.certificate);
+	subject_free(&namesake);
+	subject_free(&rsa);
+}
+
+static void test_a_ca_of_two_tenants(void **state)
+{
+	struct held h = come_in((const struct subject *[]){&device, &ca, &root}, 3), elsewhere;
+	struct issuers *own = issuers;
+
+	issuers = issuers_new();
+	assert_non_null(issuers);
+	elsewhere = come_in((const struct subject *[]){&device, &ca, &root}, 3);
+	expect_same(&h, &elsewhere, false);
+	issuer_release(elsewhere.under);
+	issuers_free(issuers);
+	issuers = own;
+	issuer_release(h.under);
+}
+
 /* They are kept as long as somebody holds them, and all above them. */
 static void test_held_and_given_back(void **state)
 {
@@ -488,6 +575,8 @@ int main(void)
 		cmocka_unit_test(test_scope),
 		cmocka_unit_test(test_reasons),
 		cmocka_unit_test(test_an_issuer_that_comes_later),
+		cmocka_unit_test(test_other_certificates_of_a_ca),
+		cmocka_unit_test(test_a_ca_of_two_tenants),
 		cmocka_unit_test(test_held_and_given_back),
 		cmocka_unit_test(test_shared),
 		cmocka_unit_test(test_who_stays_has_the_last_word),

@@ -32,6 +32,7 @@ enum { WORKERS = 2, SLOTS = 20000, NEVER = INT32_MAX };
 
 struct issuer {
 	unsigned holders;
+	int ca;
 };
 
 static int room; /* for so many letters */
@@ -46,7 +47,7 @@ static struct refusal refusal;
 /* What lists say; the certificate of a new session. */
 static uint64_t version;
 static bool revoked[SLOTS + 1];
-static struct issuer ca, other_ca;
+static struct issuer ca = {.ca = 1}, ca_again = {.ca = 1}, other_ca = {.ca = 2};
 static bool has_chain;
 static struct standing_certificate certificate;
 
@@ -125,6 +126,11 @@ void issuer_release(struct issuer *i)
 	i->holders--;
 }
 
+bool issuer_is_same(const struct issuer *a, const struct issuer *b)
+{
+	return a->ca == b->ca;
+}
+
 bool issuer_has_revoked(const struct issuer *i, uint64_t serial)
 {
 	asked++;
@@ -186,6 +192,7 @@ static int teardown(void **state)
 	associations_free(control.associations);
 	standings_free(control.standings);
 	assert_int_equal(ca.holders, 0);
+	assert_int_equal(ca_again.holders, 0);
 	assert_int_equal(other_ca.holders, 0);
 	return 0;
 }
@@ -509,6 +516,17 @@ static void refused_as_revoked(void **state)
 	assert_int_equal(sent, 2);
 }
 
+/* Who has a certificate chooses what he shows of the CAs above it. */
+static void refused_under_another_certificate_of_the_ca(void **state)
+{
+	establish_some();
+	certificate.issuer = &ca_again;
+	revoke_refused(&control, NULL);
+	assert_int_equal(sent, 2);
+	assert_true(ended[0][2] && ended[0][3]);
+	certificate.issuer = &ca;
+}
+
 static void refused_as_revoked_and_no_room(void **state)
 {
 	establish_some();
@@ -566,6 +584,7 @@ int main(void)
 		TEST(sessions_that_go_meanwhile),
 		TEST(revoked_before_it_is_established),
 		TEST(refused_as_revoked),
+		TEST(refused_under_another_certificate_of_the_ca),
 		TEST(refused_as_revoked_and_no_room),
 		TEST(a_fleet_with_one_certificate),
 		TEST(nothing_to_watch),

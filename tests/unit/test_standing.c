@@ -14,9 +14,9 @@
 #include "controlplane/issuers.h"
 #include "controlplane/standing.h"
 
-/* Of issuers.c it is their number that counts here. */
+/* Of issuers.c it is their number that counts here, and of which CA they are. */
 struct issuer {
-	int holders;
+	int holders, ca;
 };
 
 struct issuer *issuer_hold(struct issuer *i)
@@ -33,6 +33,11 @@ void issuer_release(struct issuer *i)
 bool issuer_has_revoked(const struct issuer *i, uint64_t serial)
 {
 	return serial == 7;
+}
+
+bool issuer_is_same(const struct issuer *a, const struct issuer *b)
+{
+	return a->ca == b->ca;
 }
 
 static const struct standing_certificate uncertified;
@@ -177,15 +182,18 @@ static unsigned count_of(struct standings *ss, struct standing_certificate certi
 	return count;
 }
 
+/* One of the two CAs is there under two certificates, which are asked about in turns. */
 static void test_of_a_certificate(void **state)
 {
-	static struct issuer one, two;
+	static struct issuer one = {.ca = 1}, one_again = {.ca = 1}, two = {.ca = 2};
+	struct issuer *const ones[] = {&one, &one_again};
 	struct standings *ss = standings_new(16, 1);
 	struct standing *all[60];
 	struct credential_id id;
 
 	for (unsigned i = 0; i < 60; i++) {
-		struct standing_certificate certificate = {.issuer = i % 2 ? &one : &two, .serial = i % 10};
+		struct standing_certificate certificate = {.issuer = i % 2 ? ones[i / 2 % 2] : &two,
+							   .serial = i % 10};
 
 		fill(&id, i);
 		all[i] = standing_add(ss, (struct sluice_ref){.index = i}, 0, &id, 1,
@@ -193,15 +201,20 @@ static void test_of_a_certificate(void **state)
 		assert_int_equal(standing_is_revoked(all[i]), i < 40 && i % 10 == 7);
 		assert_ptr_equal(standings_next(ss, &id, NULL), all[i]);
 	}
-	assert_int_equal(one.holders + two.holders, 40);
+	assert_int_equal(one.holders, 10);
+	assert_int_equal(one_again.holders, 10);
+	assert_int_equal(two.holders, 20);
 	for (unsigned i = 0; i < 10; i++) {
-		assert_int_equal(count_of(ss, (struct standing_certificate){&one, i}), i % 2 ? 4 : 0);
+		struct issuer *asked = ones[i / 2 % 2];
+
+		assert_int_equal(count_of(ss, (struct standing_certificate){asked, i + 16}), 0);
+		assert_int_equal(count_of(ss, (struct standing_certificate){asked, i}), i % 2 ? 4 : 0);
 		assert_int_equal(count_of(ss, (struct standing_certificate){&two, i}), i % 2 ? 0 : 4);
-		assert_int_equal(count_of(ss, (struct standing_certificate){&one, i + 16}), 0);
 	}
 	for (unsigned i = 0; i < 60; i++)
 		standing_remove(all[i]);
 	assert_int_equal(one.holders, 0);
+	assert_int_equal(one_again.holders, 0);
 	assert_int_equal(two.holders, 0);
 	standings_free(ss);
 }
