@@ -36,7 +36,8 @@ struct issuers;
 /* Once per process, before anything else here: libcrypto is not configured by the machine's openssl.cnf. */
 void chain_global_init(void);
 
-/* The trust anchors of a tenant and the revocation lists that speak about what they issued. Any thread. */
+/* The trust anchors of a tenant and the revocation lists that speak about what they issued. Any thread,
+ * unless it says otherwise below. */
 struct trust;
 
 /* NULL with a readable sentence in error when the PEM file cannot be used. */
@@ -50,7 +51,8 @@ void trust_free(struct trust *t);
 bool trust_watch(struct trust *t, struct issuers *with) __attribute__((warn_unused_result));
 /* NULL: nobody watches. */
 struct issuers *trust_issuers(const struct trust *t);
-/* It has taken the place of another one: live sessions go by its anchors as well, where they are watched. */
+/* It has taken the place of another one: live sessions go by its anchors as well, where they are watched.
+ * Control thread, and so is chain_verify() then: its look-ups sort in place what this goes through. */
 void trust_in_force(const struct trust *t);
 
 /* A verified chain. It belongs to who asked for it, on one thread. */

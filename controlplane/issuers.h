@@ -31,6 +31,17 @@ struct issuer;
 
 struct issuers *issuers_new(void); /* NULL when out of memory */
 
+/* ---- control thread, whose handshakes sort the anchors in place: these two go through them */
+
+/* path: verified, from the certificate up to its anchor. Returns the one that issued the first of them, held
+ * for the caller. NULL: there is none, as the certificate is itself the anchor; or *full: no memory, or there
+ * are ISSUERS_MAX. */
+struct issuer *issuers_take(struct issuers *is, const struct stack_st_X509 *path, bool *full);
+
+/* From now on these are the anchors, and whoever came in under another one, or still does, came in under one
+ * that is gone. Before the first call none is. anchors: held from now on; nobody may change it. */
+void issuers_set_anchors(struct issuers *is, struct x509_store_st *anchors);
+
 /* ---- any thread */
 
 /* One more user, as of a tenant whose anchors are replaced while sessions live on. Returns is. */
@@ -41,10 +52,6 @@ void issuers_free(struct issuers *is);
 /* The hash of a serial number by which the functions below know a certificate of an issuer. */
 uint64_t issuer_serial(const struct asn1_string_st *serial);
 
-/* path: verified, from the certificate up to its anchor. Returns the one that issued the first of them, held
- * for the caller. NULL: there is none, as the certificate is itself the anchor; or *full: no memory, or there
- * are ISSUERS_MAX. */
-struct issuer *issuers_take(struct issuers *is, const struct stack_st_X509 *path, bool *full);
 struct issuer *issuer_hold(struct issuer *i); /* once more; returns it */
 void issuer_release(struct issuer *i);        /* once less. NULL is fine */
 
@@ -57,10 +64,6 @@ bool issuer_has_revoked(const struct issuer *i, uint64_t serial);
 
 /* Another number whenever issuer_has_revoked() may be true of more than before. */
 uint64_t issuers_version(struct issuers *is);
-
-/* From now on these are the anchors, and whoever came in under another one, or still does, came in under one
- * that is gone. Before the first call none is. anchors: held from now on; nobody may change it. */
-void issuers_set_anchors(struct issuers *is, struct x509_store_st *anchors);
 
 /* ---- lists.c's thread */
 
