@@ -79,7 +79,8 @@ static void tell_of_keys(const char *path, const struct psk_file *f)
 			  PSK_KEY_STRONG);
 }
 
-/* What is read may be newer than what was seen; then the next look sees that, too. */
+/* What changed on the way may be half of a file: nothing comes of it, and the next look sees it as a change.
+ */
 static void read_again(struct psk_live *l, bool aloud, uint64_t now_ns)
 {
 	static const char option[] = "credentials.psk_file: ";
@@ -89,7 +90,9 @@ static void read_again(struct psk_live *l, bool aloud, uint64_t now_ns)
 	watched_read(&l->watched);
 	memcpy(fault, option, sizeof option);
 	fresh = psk_file_open(l->path, fault + sizeof option - 1, sizeof fault - sizeof option + 1);
-	if (fresh)
+	if (!watched_look(&l->watched))
+		psk_file_close(fresh);
+	else if (fresh)
 		give_fresh(l, fresh);
 	else
 		note_fault(l, fault, aloud, now_ns);

@@ -13,12 +13,32 @@
 
 #include <cmocka.h>
 
+#include "controlplane/psk_file.h"
+
+static struct psk_file *open_and_more(const char *path, char *error, size_t error_len);
+
+#define psk_file_open open_and_more
 #include "controlplane/psk_live.c"
+#undef psk_file_open
 
 static char directory[] = "/tmp/sluice-psk-XXXXXX";
 static char path[64], other[64];
 static unsigned told, faults;
 static char last_line[1024];
+
+/* What becomes of the file before it has been read to its end, once; NULL: nothing. */
+static void (*meanwhile)(void);
+
+static struct psk_file *open_and_more(const char *name, char *error, size_t error_len)
+{
+	struct psk_file *f = psk_file_open(name, error, error_len);
+	void (*happens)(void) = meanwhile;
+
+	meanwhile = NULL;
+	if (happens)
+		happens();
+	return f;
+}
 
 static void note_line(enum log_level level, const char *line)
 {
@@ -155,6 +175,86 @@ static void the_newest_counts(void **state)
 	psk_live_close(l);
 }
 
+/* In place: the file stays, and grows. */
+static void append(const char *text)
+{
+	FILE *f = fopen(path, "a");
+
+	assert_non_null(f);
+	fputs(text, f);
+	assert_int_equal(fclose(f), 0);
+}
+
+static void append_a_line(void)
+{
+	append("b:02\n");
+}
+
+static void append_the_end_of_a_line(void)
+{
+	append("2\nc:03\n");
+}
+
+static void remove_it(void)
+{
+	assert_int_equal(unlink(path), 0);
+}
+
+/* Its writer paused from one look to the next, or somebody asks: asks. */
+static void read_while(struct psk_live *l, void (*happens)(void), bool asks)
+{
+	if (asks)
+		psk_live_look(l);
+	else
+		look_now(l);
+	meanwhile = happens;
+	look_now(l);
+	assert_null(meanwhile);
+	assert_int_equal(poll_changes(l), 0);
+	assert_int_equal(told, 0);
+	assert_int_equal(faults, 0);
+}
+
+static void half_of_a_file_is_not_taken(void **state)
+{
+	for (unsigned asks = 0; asks < 2; asks++) {
+		struct psk_live *l = open_live("a:01\nb:02\n");
+
+		replace("a:05\n");
+		read_while(l, append_a_line, asks);
+		assert_int_equal(key_of(l, "b"), 2);
+		look_now(l);
+		assert_int_equal(poll_changes(l), -ESTALE);
+		assert_int_equal(key_of(l, "a"), 5);
+		assert_int_equal(key_of(l, "b"), 2);
+		psk_live_close(l);
+	}
+}
+
+/* Neither is it a fault; what is wrong with the whole of it is. */
+static void half_of_a_line_is_no_fault(void **state)
+{
+	for (unsigned asks = 0; asks < 2; asks++) {
+		struct psk_live *l = open_live("a:01\n");
+
+		replace("a:01\nb:0");
+		read_while(l, append_the_end_of_a_line, asks);
+		psk_live_look(l);
+		look_now(l);
+		assert_int_equal(poll_changes(l), -ESTALE);
+		assert_int_equal(key_of(l, "b"), 2);
+		assert_int_equal(key_of(l, "c"), 3);
+		told = 0;
+		replace("a:02\n");
+		read_while(l, remove_it, asks);
+		look_now(l);
+		assert_int_equal(faults, 1);
+		assert_non_null(strstr(last_line, "cannot be read: No such file"));
+		assert_int_equal(key_of(l, "b"), 2);
+		psk_live_close(l);
+	}
+}
+
 static void expect_kept(struct psk_live *l, const char *what)
 {
 	struct renewal_state s;
@@ -262,6 +362,8 @@ int main(void)
 		cmocka_unit_test(a_changed_file_is_taken_once_it_rests),
 		cmocka_unit_test(somebody_who_asks_does_not_wait),
 		cmocka_unit_test(the_newest_counts),
+		cmocka_unit_test(half_of_a_file_is_not_taken),
+		cmocka_unit_test(half_of_a_line_is_no_fault),
 		cmocka_unit_test(what_cannot_be_used_changes_nothing),
 		cmocka_unit_test(a_fault_is_tried_again),
 		cmocka_unit_test(it_looks_by_itself),
