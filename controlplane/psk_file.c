@@ -30,6 +30,7 @@ struct psk_file {
 	struct entry *entries;
 	uint32_t *table; /* index + 1; 0: empty */
 	uint32_t count, room, mask;
+	uint32_t weak; /* of the count */
 };
 
 /* ---- the table */
@@ -174,6 +175,7 @@ static int read_line(struct psk_file *f, const char *line, size_t len, const cha
 	}
 	e->version = version_of(e);
 	*place = ++f->count;
+	f->weak += e->key_len < PSK_KEY_STRONG;
 	return 0;
 }
 
@@ -304,11 +306,7 @@ void psk_file_close(struct psk_file *f)
 
 uint32_t psk_file_weak(const struct psk_file *f)
 {
-	uint32_t weak = 0;
-
-	for (uint32_t i = 0; i < f->count; i++)
-		weak += f->entries[i].key_len < PSK_KEY_STRONG;
-	return weak;
+	return f->weak;
 }
 
 uint32_t psk_file_count(const struct psk_file *f)

@@ -172,9 +172,12 @@ static void test_empty(void **state)
 static void test_weak(void **state)
 {
 	struct psk_file *f = open_text("a:000102030405060708090a0b0c0d0e0f\n"
-				       "b:000102030405060708090a0b0c0d0e\n");
+				       "b:000102030405060708090a0b0c0d0e\n"
+				       "# c:00\n"
+				       "d:00\n"
+				       "e:000102030405060708090a0b0c0d0e0f10\n");
 
-	assert_int_equal(psk_file_weak(f), 1);
+	assert_int_equal(psk_file_weak(f), 2);
 	psk_file_close(f);
 }
 
