@@ -239,7 +239,8 @@ static int open_file(const char *path, bool secret, char *why, size_t why_len)
 		snprintf(why, why_len, "names a file that cannot be read: %s", strerror(errno));
 	else if (secret && (st.st_mode & (S_IRWXO | S_IWGRP)) != 0)
 		snprintf(why, why_len,
-			 "names a secret file with mode %04o; it must be closed to others (chmod 0600)",
+			 "names a secret file with mode %04o; others must have no access and its group "
+			 "must not write (chmod o-rwx,g-w)",
 			 (unsigned)st.st_mode & 07777);
 	else
 		return fd;

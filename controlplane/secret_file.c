@@ -22,7 +22,9 @@ static int look_at(int fd, struct stat *st, char *why, size_t why_len)
 		return -EINVAL;
 	}
 	if ((st->st_mode & (S_IRWXO | S_IWGRP)) != 0) {
-		snprintf(why, why_len, "has mode %04o; it must be closed to others (chmod 0600)",
+		snprintf(why, why_len,
+			 "has mode %04o; others must have no access and its group must not write "
+			 "(chmod o-rwx,g-w)",
 			 (unsigned)st->st_mode & 07777);
 		return -EPERM;
 	}

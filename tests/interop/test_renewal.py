@@ -286,7 +286,7 @@ class Renewal(Case):
         self.look()
         self.assertNoFault()
         os.chmod(self.files("server.key"), 0o644)
-        self.assertKept("tls.key: ", "must be closed to others")
+        self.assertKept("tls.key: ", "others must have no access")
         os.chmod(self.files("server.key"), 0o600)
         self.assertNoFault()
 

@@ -947,7 +947,7 @@ static void test_check(void **state)
 	expect_judged(with_wrong_key, "root.key does not belong to the certificate in ");
 	expect_judged(with_wrong_key_of_a_tenant, "tenants.water.key: ");
 	expect_judged(with_garbled_key_of_a_tenant, "garbled.key cannot be used as a private key in PEM");
-	expect_judged(with_open_key, "other-root.key has mode 0644; it must be closed to others");
+	expect_judged(with_open_key, "other-root.key has mode 0644; others must have no access");
 	expect_judged(with_missing_certificate, "tls.certificate: /nowhere/certificate.pem cannot be used");
 	expect_judged(with_garbled_certificate, "garbled.pem cannot be used as a certificate chain in PEM");
 	expect_judged(with_garbled_anchors_of_a_tenant, "tenants.water.trust_anchors: ");

@@ -124,7 +124,8 @@ static void test_bad_files(void **state)
 
 	write_file("a:01\n", 5, 0604);
 	assert_null(psk_file_open(path, error, sizeof error));
-	assert_non_null(strstr(error, "has mode 0604; it must be closed to others (chmod 0600)"));
+	assert_non_null(strstr(error, "has mode 0604; others must have no access and its group must not "
+				      "write (chmod o-rwx,g-w)"));
 	write_file("a:01\n", 5, 0620);
 	assert_null(psk_file_open(path, error, sizeof error));
 	write_file("a:01\n", 5, 0602);

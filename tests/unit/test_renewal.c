@@ -316,7 +316,7 @@ static void what_is_wrong_changes_nothing(void **state)
 	look_and_refuse(ts, "No such file");
 	write_by_rename(certificate, theirs.certificate);
 	assert_int_equal(chmod(key, 0644), 0);
-	look_and_refuse(ts, "must be closed to others");
+	look_and_refuse(ts, "others must have no access");
 	assert_int_equal(chmod(key, 0600), 0);
 	write_by_rename(anchors, theirs.key); /* all or nothing: the certificate is good */
 	look_and_refuse(ts, "tls.trust_anchors: ");

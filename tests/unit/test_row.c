@@ -244,7 +244,7 @@ static void key_files_are_checked(void **state)
 	assert_non_null(strstr(error, "64 hexadecimal digits"));
 	assert_int_equal(chmod(path, 0644), 0);
 	assert_null(wrap_new(path, error, sizeof(error)));
-	assert_non_null(strstr(error, "closed to others"));
+	assert_non_null(strstr(error, "others must have no access"));
 	unlink(path);
 }
 

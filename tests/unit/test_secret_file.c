@@ -65,7 +65,8 @@ static void one_that_is_open_to_others_is_not(void **state)
 		assert_int_equal(read_file(out, sizeof out), -EPERM);
 		snprintf(mode, sizeof mode, "has mode %04o", (unsigned)modes[i]);
 		assert_non_null(strstr(why, mode));
-		assert_non_null(strstr(why, "must be closed to others"));
+		assert_non_null(strstr(why, "others must have no access and its group must not write "
+					    "(chmod o-rwx,g-w)"));
 		assert_memory_equal(out, "xxxxxxxxxxxxxxxx", sizeof out);
 	}
 }

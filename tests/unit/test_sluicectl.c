@@ -283,7 +283,7 @@ static void servers_are_told(void **state)
 	EXPECT(CTL_OK, "", "echo 00 | $C psk add dev; echo secret > key; chmod 644 key");
 	assert_true(redis_process_do(&servers[0], "CONFIG SET requirepass secret"));
 	EXPECT(CTL_FAILED, "NOAUTH", "$C psk list");
-	EXPECT(CTL_FAILED, "closed to others", "$C psk list --password-file key");
+	EXPECT(CTL_FAILED, "others must have no access", "$C psk list --password-file key");
 	EXPECT(CTL_OK, "dev", "chmod 600 key; $C psk list --password-file key");
 	EXPECT(CTL_FAILED, "WRONGPASS", "echo public > key; $C psk list --password-file key");
 	EXPECT(CTL_OK, "",

@@ -392,7 +392,7 @@ static void test_wrapped(void **state)
 	assert_int_equal(chmod(other, 0644), 0);
 	assert_null(redis_store_open(&(struct redis_store_options){.address = address, .key_file = other},
 				     error, sizeof error));
-	assert_non_null(strstr(error, "closed to others"));
+	assert_non_null(strstr(error, "others must have no access"));
 	unlink(key_file);
 	unlink(other);
 }

@@ -184,7 +184,7 @@ static void bad_files_are_refused(void **state)
 	}
 	write_keys(A, 0604, 1000);
 	assert_null(ticket_keys_new(path, LIFETIME_S, error, sizeof error));
-	assert_non_null(strstr(error, "closed to others"));
+	assert_non_null(strstr(error, "others must have no access"));
 	assert_null(ticket_keys_new("/nonexistent/keys", LIFETIME_S, error, sizeof error));
 	assert_non_null(strstr(error, "No such file"));
 	write_keys(A B "\r\n# and\n" A B, 0640, 1000);
