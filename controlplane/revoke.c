@@ -160,6 +160,12 @@ static bool read_changes(struct control *c)
 
 /* ---- all */
 
+/* The store is there, and this row cannot be read. What is written in its place is told as a change. */
+static bool is_fault_of_row(int err)
+{
+	return err == -EBADMSG || err == -EPROTO || err == -ENOKEY || err == -EKEYREJECTED;
+}
+
 /* A store that answers later is asked for some more until it has answered for the first; one that cannot be
  * reached is left alone for a while. Both then begin with the first of which nobody knows. */
 static void check_some(struct control *c)
@@ -173,6 +179,8 @@ static void check_some(struct control *c)
 		struct association *a = associations_walk(c->associations, r->worker, &slot, LOOKED_PER_TURN);
 
 		ret = a && a->standing ? is_unchanged(c, a->standing) : 1;
+		if (is_fault_of_row(ret))
+			ret = 1;
 		if (ret < 0 && !first.paused) {
 			first = *r;
 			first.paused = true;

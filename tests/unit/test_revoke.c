@@ -44,6 +44,12 @@ static struct proof proof;
 static struct credential_change change; /* number 0: there is none */
 static struct refusal refusal;
 
+/* What the store says of a PSK, by the one letter of its name; how often it was asked; and that it cannot
+ * tell what has changed. */
+static int answers[UINT8_MAX + 1];
+static unsigned looked_up;
+static bool forgets;
+
 /* What lists say; the certificate of a new session. */
 static uint64_t version;
 static bool revoked[SLOTS + 1];
@@ -139,6 +145,8 @@ bool issuer_has_revoked(const struct issuer *i, uint64_t serial)
 
 static int tell_change(void *store, uint64_t *number, struct credential_change *out, unsigned max)
 {
+	if (forgets)
+		return -ESTALE;
 	if (change.number == 0)
 		return 0;
 	*out = change;
@@ -147,7 +155,16 @@ static int tell_change(void *store, uint64_t *number, struct credential_change *
 	return 1;
 }
 
-static const struct credential_store ops = {.name = "test", .changes = tell_change};
+static int find_psk(void *store, const char *of, const uint8_t *identity, size_t identity_len,
+		    struct psk_credential *out)
+{
+	assert_int_equal(identity_len, 1);
+	looked_up++;
+	out->registree.version = 1;
+	return answers[identity[0]];
+}
+
+static const struct credential_store ops = {.name = "test", .find_psk = find_psk, .changes = tell_change};
 
 /* ---- */
 
@@ -181,9 +198,11 @@ static int setup(void **state)
 	refusal = (struct refusal){.cause = REFUSED_REVOKED};
 	memset(revoked, 0, sizeof revoked);
 	memset(ended, 0, sizeof ended);
-	sent = asked = 0;
+	for (unsigned i = 0; i < sizeof answers / sizeof answers[0]; i++)
+		answers[i] = 1;
+	sent = asked = looked_up = 0;
 	room = NEVER;
-	no_standing = has_chain = false;
+	no_standing = has_chain = forgets = false;
 	return control.associations && control.standings ? 0 : -1;
 }
 
@@ -480,6 +499,64 @@ static void revoked_before_it_is_established(void **state)
 	assert_int_equal(sent, 1);
 }
 
+/* ---- a store that cannot tell what has changed */
+
+enum { LOW = 600 };
+
+static_assert(LOW > 2 * ASKED_PER_TURN, "a round goes through many turns");
+
+/* In the low slots of the first worker those with the key a, in the last one of all one with the key b. */
+static void establish_low_and_last(void)
+{
+	for (uint32_t i = 0; i < LOW; i++)
+		(void)establish(i);
+	proof.registered.name[0] = 'b';
+	(void)establish_at(WORKERS - 1, SLOTS - 1);
+}
+
+static void forget_once(void)
+{
+	forgets = true;
+	(void)turn_after(POLL_NS);
+	forgets = false;
+}
+
+static void all_are_looked_up_once(void **state)
+{
+	establish_low_and_last();
+	answers['b'] = 0;
+	forget_once();
+	assert_in_range(looked_up, 1, ASKED_PER_TURN);
+	(void)turns_until_idle();
+	assert_int_equal(looked_up, LOW + 1);
+	assert_int_equal(sent, 1);
+	assert_true(ended[WORKERS - 1][SLOTS - 1]);
+	assert_int_equal(last.reason, SLUICE_REASON_CREDENTIAL_GONE);
+}
+
+/* What is written in its place is told as a change. */
+static void a_row_that_cannot_be_read_holds_nobody_up(void **state)
+{
+	static const int faults[] = {-EBADMSG, -EPROTO, -ENOKEY, -EKEYREJECTED};
+
+	proof.registered.name[0] = 'c';
+	(void)establish_at(0, LOW);
+	proof.registered.name[0] = 'a';
+	establish_low_and_last();
+	for (unsigned i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+		answers['c'] = faults[i];
+		looked_up = 0;
+		forget_once();
+		(void)turns_until_idle();
+		assert_int_equal(looked_up, LOW + 2);
+	}
+	answers['b'] = 0;
+	forget_once();
+	(void)turns_until_idle();
+	assert_int_equal(sent, 1);
+	assert_true(ended[WORKERS - 1][SLOTS - 1]);
+}
+
 /* ---- and those that a responder revokes */
 
 static void establish_some(void)
@@ -583,6 +660,8 @@ int main(void)
 		TEST(a_list_that_changes_during_the_round),
 		TEST(sessions_that_go_meanwhile),
 		TEST(revoked_before_it_is_established),
+		TEST(all_are_looked_up_once),
+		TEST(a_row_that_cannot_be_read_holds_nobody_up),
 		TEST(refused_as_revoked),
 		TEST(refused_under_another_certificate_of_the_ca),
 		TEST(refused_as_revoked_and_no_room),
