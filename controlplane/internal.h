@@ -61,6 +61,7 @@ struct revoke {
 	uint64_t room_ns;            /* when a session that has to end is tried again; UINT64_MAX: none */
 	bool checking;               /* all sessions are looked at, from here on: */
 	bool paused;                 /* but not before the store is asked or answers */
+	bool again;                  /* and then all of them once more */
 	unsigned worker;
 	uint32_t slot;
 	unsigned unsure_count; /* sessions of which the store has not said yet what became of their credential

@@ -86,10 +86,17 @@ static int is_unchanged(const struct control *c, const struct standing *s)
 	return found.registree.version == standing_version(s);
 }
 
+/* A round that goes on is finished, and another follows: a store that changes all the time keeps nobody out
+ * of it. */
 static void check_all(struct control *c)
 {
-	c->revoke.checking = true;
-	c->revoke.worker = c->revoke.slot = 0;
+	struct revoke *r = &c->revoke;
+	bool has_begun = r->checking && (r->worker > 0 || r->slot > 0);
+
+	r->again |= has_begun;
+	if (!has_begun)
+		r->worker = r->slot = 0;
+	r->checking = true;
 }
 
 /* The store answers later: this session is looked at again then. */
@@ -194,6 +201,10 @@ static void check_some(struct control *c)
 	r->checking = r->worker < c->workers;
 	if (first.paused)
 		*r = first;
+	if (!r->checking && r->again) {
+		r->again = false;
+		check_all(c);
+	}
 }
 
 static void check_one(struct control *c, struct standing *s)

@@ -557,6 +557,43 @@ static void a_row_that_cannot_be_read_holds_nobody_up(void **state)
 	assert_true(ended[WORKERS - 1][SLOTS - 1]);
 }
 
+/* A file that is written every few seconds while a round takes longer than that. */
+static void a_store_that_forgets_all_the_time(void **state)
+{
+	establish_low_and_last();
+	answers['b'] = 0;
+	forgets = true;
+	for (unsigned i = 0; i < 20; i++)
+		(void)turn_after(POLL_NS);
+	assert_int_equal(sent, 1);
+	assert_true(ended[WORKERS - 1][SLOTS - 1]);
+	answers['a'] = 0; /* the first ones, too, have their turn */
+	for (unsigned i = 0; i < 20; i++)
+		(void)turn_after(POLL_NS);
+	assert_int_equal(sent, LOW + 1);
+}
+
+/* However often it forgets, one more round is enough when one has begun, and none when it has not. */
+static void a_round_is_followed_by_one(void **state)
+{
+	establish_low_and_last();
+	for (unsigned i = 0; i < 3; i++)
+		forget_once();
+	assert_in_range(looked_up, ASKED_PER_TURN + 1, LOW);
+	assert_int_equal(sent, 0);
+	answers['a'] = 0; /* the round has passed most of them */
+	(void)turns_until_idle();
+	assert_int_equal(looked_up, 2 * (LOW + 1));
+	assert_int_equal(sent, LOW);
+	answers['a'] = -ENOTCONN;
+	for (unsigned i = 0; i < 3; i++)
+		forget_once();
+	answers['a'] = 1;
+	looked_up = 0;
+	(void)turns_until_idle();
+	assert_int_equal(looked_up, LOW + 1);
+}
+
 /* ---- and those that a responder revokes */
 
 static void establish_some(void)
@@ -662,6 +699,8 @@ int main(void)
 		TEST(revoked_before_it_is_established),
 		TEST(all_are_looked_up_once),
 		TEST(a_row_that_cannot_be_read_holds_nobody_up),
+		TEST(a_store_that_forgets_all_the_time),
+		TEST(a_round_is_followed_by_one),
 		TEST(refused_as_revoked),
 		TEST(refused_under_another_certificate_of_the_ca),
 		TEST(refused_as_revoked_and_no_room),
