@@ -128,15 +128,14 @@ static void check_unsure(struct control *c)
 }
 
 /* The store has said that it is gone, but perhaps of another row: a session that came after the change stands
- * on what was written then, one without a version on a file, and a raw public key may be there under several
- * names. */
+ * on what was written then, and a raw public key may be there under several names. */
 static void take_change(struct control *c, const struct credential_change *change)
 {
 	struct standing *s = NULL;
 	int ret;
 
 	while ((s = standings_next(c->standings, &change->id, s))) {
-		if (standing_version(s) == 0 || standing_version(s) >= change->number)
+		if (standing_version(s) >= change->number)
 			continue;
 		ret = change->id.kind == SLUICE_CREDENTIAL_PSK ? 0 : is_unchanged(c, s);
 		if (ret == -EAGAIN)

@@ -275,6 +275,19 @@ static void an_end_that_finds_no_room_comes_later(void **state)
 	assert_int_equal(sent, 2);
 }
 
+/* Of any earlier version; what is written is read by handshakes before its change is. */
+static void those_that_came_after_the_change_stay(void **state)
+{
+	for (uint32_t written = 0; written < 8; written++) {
+		proof.registree.version = written;
+		(void)establish(written);
+	}
+	remove_credential();
+	turn();
+	for (uint32_t written = 0; written < 8; written++)
+		assert_int_equal(ended[0][written], written < 5);
+}
+
 /* Without another handshake, and before those whose turn is spread over a while. */
 static void one_too_many_is_evicted_later(void **state)
 {
@@ -687,6 +700,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(an_end_that_finds_no_room_comes_later),
+		TEST(those_that_came_after_the_change_stay),
 		TEST(one_too_many_is_evicted_later),
 		TEST(a_session_that_no_removal_would_find_does_not_begin),
 		TEST(revoked_ones_end_some_in_each_turn),
