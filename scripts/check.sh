@@ -49,8 +49,8 @@ stage_build() {
 test_release() {
 	say "release build: unit and system tests${asan_follows:+; interop tests come with the sanitizers}"
 	stage_build release || return 0
-	meson_tests build "$jobs" --no-suite interop
-	[ -n "$asan_follows" ] || meson_tests build "$interop_jobs" --suite interop
+	meson_tests build "$jobs" --no-suite interop --timeout-multiplier 3
+	[ -n "$asan_follows" ] || meson_tests build "$interop_jobs" --suite interop --timeout-multiplier 3
 }
 
 test_asan() {
