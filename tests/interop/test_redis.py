@@ -395,7 +395,8 @@ class Swarm(Case):
     def swarm(self, *options):
         report = os.path.join(self.folder, "report.json")
         subprocess.run([self.program, "--socket", "--server", f"{lab.GATEWAY4}:{lab.PORT}", "--devices-net",
-                        "198.18.64.1", "--json", report, *options], stdout=subprocess.DEVNULL, timeout=240)
+                        "198.18.64.1", "--answer-timeout", "60000", "--json", report, *options],
+                       stdout=subprocess.DEVNULL, timeout=240)
         with open(report) as file:
             return json.load(file)
 

@@ -92,7 +92,7 @@ class HundredThousand(Audited):
         path = os.path.join(self.folder, "swarm.json")
         command = [self.swarm, "--socket", "--server", f"{lab.GATEWAY4}:{lab.PORT}", "--devices-net", DEVICES_NET,
                    "--devices", str(self.devices), "--psk-prefix", PREFIX, "--cid", "--handshakes-first", "--records", "2",
-                   "--rebind-every", "1", "--no-close", "--answer-timeout", "10000", "--json", path]
+                   "--rebind-every", "1", "--no-close", "--answer-timeout", "60000", "--json", path]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=400)
         self.assertEqual(done.returncode, 0, done.stdout)
         with open(path) as file:
@@ -158,7 +158,7 @@ class Preinstalled(Audited):
     def run_swarm(self, seed, *options):
         command = [self.swarm, "--socket", "--server", f"{lab.GATEWAY4}:{lab.PORT}", "--devices-net", DEVICES_NET,
                    "--devices", str(self.sessions), "--preinstalled", seed, "--cid-file", self.cids, "--records", "1",
-                   "--answer-timeout", "10000", *options]
+                   "--answer-timeout", "60000", *options]
         return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=200)
 
 

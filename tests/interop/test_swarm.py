@@ -46,7 +46,7 @@ class Swarm(lab.Case):
     def swarm(self, *options, good=True):
         report = os.path.join(self.folder, "report.json")
         command = [self.program, "--socket", "--server", f"{lab.GATEWAY4}:{lab.PORT}", "--devices-net", DEVICES_NET,
-                   "--answer-timeout", "10000", "--json", report, *options]
+                   "--answer-timeout", "60000", "--json", report, *options]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240)
         if good:
             self.assertEqual(done.returncode, 0, done.stdout)
