@@ -78,8 +78,7 @@ int eal_start(const struct config *config, const char *program, char *error, siz
 	if (rte_lcore_count() < config->workers.count + 1) {
 		snprintf(error, error_len,
 			 "%u workers need %u lcores (one is the main thread's), and workers.cores has %u: "
-			 "lower "
-			 "workers.count, or leave workers.cores out",
+			 "lower workers.count, or leave workers.cores out",
 			 config->workers.count, config->workers.count + 1, rte_lcore_count());
 		return -EINVAL;
 	}

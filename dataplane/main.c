@@ -291,7 +291,8 @@ static int check(const struct config *config, const char *path)
 
 	if (!err) {
 		err = record_choice_make(&crypto, config->crypto_engine, why, sizeof(why));
-		snprintf(error, sizeof(error), "crypto_engine: %s", why);
+		if (err)
+			snprintf(error, sizeof(error), "crypto_engine: %s", why);
 	}
 	if (!err)
 		err = control_check(config, error, sizeof(error));
