@@ -76,6 +76,18 @@ class RevocationLists(Lists):
                 self.assertComesIn(lambda: self.openssl("device"), "urn:device")
                 self.assertLives(good)
 
+    def test_A07_live_sessions_end_soon(self):
+        """Within two seconds of the new file, and another one for what lies between."""
+        def attempt():
+            with self.live(self.openssl_command("device")) as device:
+                start = time.monotonic()
+                self.revoke("device")
+                self.assertTrue(self.wait_until(lambda: self.reason_of(device)))
+                took = time.monotonic() - start
+            self.read_anew(self.revoke)
+            return took
+        self.assertSoon(3.0, attempt)
+
     def test_A07_live_sessions_below_a_revoked_ca_end(self):
         with self.live(self.openssl_command("good")) as good, self.live(self.openssl_command("below")) as below:
             self.read_anew(lambda: self.revoke("device"))
